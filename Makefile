@@ -1,0 +1,52 @@
+# Every target sets up what it needs: a machine with Python >= 3.11 and make is enough.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.sluice-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up demo test unit lint types layers check bench lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(STAMP) ## Make .venv with everything in it
+
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit("Sluice needs Python 3.11 or newer; set PYTHON=/path/to/python3.11") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	@touch $@
+
+up: setup ## Start everything on this machine and print the curl to try
+	@exec $(BIN)/sluice up $(ARGS)
+
+demo: setup ## Send real lines through a temporary stack and verify the result
+	@exec $(BIN)/sluice demo $(ARGS)
+
+test: setup ## Run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+unit: setup ## Run the pure tests only
+	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+lint: setup ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## Check types
+	$(BIN)/mypy
+
+layers: setup ## Check who imports whom
+	$(BIN)/lint-imports
+
+check: lint types layers test ## Everything CI runs
+
+bench: setup ## Measure speed against ceilings of the same run
+	$(BIN)/python -m bench $(ARGS)
+
+lock: setup ## Write requirements.lock from what is installed
+	$(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check > requirements.lock
+
+clean: ## Remove the virtual environment and the embedded stack's data
+	rm -rf $(VENV) .sluice

@@ -1,0 +1,191 @@
+"""Bringing a tenant to what its manifest says, and away again.
+
+The operator, the command line and the embedded stack all come through here, so a Tenant means the same on a cluster and
+on a laptop. Level-triggered: every step compares before it changes, so running it again repairs and a second run
+writes nothing. Order matters and is the design's: the claim first, so that the loser of a conflict creates nothing; the
+bucket last, so that no part hears of a tenant before everything it needs exists.
+"""
+
+import logging
+import secrets as random
+from collections.abc import Sequence
+from urllib.parse import quote
+
+import msgspec
+
+from sluice_core.edge.access import Access
+from sluice_core.edge.broker import Broker
+from sluice_core.edge.bucket import read_entry, write_config, write_seal
+from sluice_core.edge.lanes import (
+    bucket_definition,
+    dead_letters_definition,
+    ensure_consumer,
+    ensure_stream,
+    lane_definition,
+)
+from sluice_core.edge.registry import Claim, IssuedKey, Owner, Registry
+from sluice_core.edge.secrets import SecretStore, TenantSecret, password_digest
+from sluice_core.edge.store import Client
+from sluice_core.errors import ManifestError, TenantNotFound
+from sluice_core.keys import generate_key, key_digest, key_id
+from sluice_core.limits import DEFAULT_LIMITS, MIB, Limits
+from sluice_core.names import SEAL_KEY, STANDARD_LANE, lane_stream, reader_user, tenant_database
+from sluice_core.tenant import KeyConfig, Tenant, TenantConfig, encode_config
+
+log = logging.getLogger(__name__)
+
+
+class Platform(msgspec.Struct, frozen=True, kw_only=True):
+    """What the platform decides for all tenants."""
+
+    mongodb_hosts: str
+    """`host:port[,host:port]` and, after `/?`, options, as tenants reach the database."""
+    worker_password: str
+    lane_max_bytes: int = 1024 * MIB
+    dead_letters_max_bytes: int = 256 * MIB
+    replicas: int = 1
+    default_limits: Limits = DEFAULT_LIMITS
+
+
+class Provisioner:
+    """Provisions tenants with the operator's rights in the broker and the database."""
+
+    def __init__(self, broker: Broker, client: Client, secrets: SecretStore, platform: Platform) -> None:
+        self._broker = broker
+        self._secrets = secrets
+        self._platform = platform
+        self.registry = Registry(client)
+        self.access = Access(client)
+
+    async def ensure_platform(self) -> None:
+        """What every tenant shares; projects the whole registry and seals the bucket."""
+        replicas = self._platform.replicas
+        await self.access.ensure_worker(self._platform.worker_password)
+        await ensure_stream(self._broker, bucket_definition(replicas=replicas))
+        dead_letters = dead_letters_definition(max_bytes=self._platform.dead_letters_max_bytes, replicas=replicas)
+        await ensure_stream(self._broker, dead_letters)
+        await self._ensure_lane(STANDARD_LANE)
+        claims = await self.registry.all()
+        for claim in claims:
+            if claim.config is not None:
+                if claim.config.state == "active":
+                    await self._ensure_lane(claim.config.lane)
+                await self._project(claim.config)
+        if await read_entry(self._broker, SEAL_KEY) is None:
+            await write_seal(self._broker, len(claims))
+
+    async def apply(self, tenant: Tenant, *, owner_uid: str = "", namespace_uid: str = "") -> Claim:
+        """Create the tenant or bring it to what the manifest says now.
+
+        Raises ManifestError for what this release cannot do yet, TenantConflict for another owner's id.
+        """
+        check_supported(tenant)
+        owner = Owner(tenant.namespace, tenant.name, owner_uid, namespace_uid)
+        claim = await self.registry.claim(tenant.tenant_id, owner, uid=random.token_hex(8))
+        wanted = self._resolve(tenant, claim)
+        names = [key.name for key in tenant.spec.keys]
+        claim = await self.registry.record(claim, deletion_policy=tenant.spec.deletion_policy)
+        return await self._reconcile(claim, wanted, names)
+
+    async def set_keys(self, tenant_id: str, names: Sequence[str]) -> Claim:
+        """Issue keys for new names and revoke the keys of names left out; everything else stays."""
+        claim = await self.find(tenant_id)
+        if claim.config is None:
+            raise TenantNotFound(f"tenant {tenant_id} was never completely provisioned: apply it again")
+        return await self._reconcile(claim, claim.config, names)
+
+    async def find(self, tenant_id: str) -> Claim:
+        """The claim of a tenant that lives. Raises TenantNotFound."""
+        claim = await self.registry.get(tenant_id)
+        if claim is None or claim.state != "Active":
+            raise TenantNotFound(f"there is no tenant {tenant_id}: `sluice tenants list` shows those there are")
+        return claim
+
+    def _resolve(self, tenant: Tenant, claim: Claim) -> TenantConfig:
+        spec = tenant.spec
+        return TenantConfig(
+            tenant_id=tenant.tenant_id,
+            uid=claim.uid,
+            revision=claim.revision,
+            lane=tenant.lane,
+            limits=spec.limits.resolve(self._platform.default_limits),
+            suspension=spec.suspension,
+            keep_original=spec.original == "Keep",
+            retention_days=spec.retention.days,
+            detectors=dict(spec.redaction.detectors),
+        )
+
+    async def _reconcile(self, claim: Claim, wanted: TenantConfig, key_names: Sequence[str]) -> Claim:
+        await self._ensure_lane(wanted.lane)
+        await self.access.ensure_database(claim.id, claim.uid, wanted.retention_days)
+        await self.access.ensure_worker_privilege(claim.id)
+        claim, secret = await self._issue(claim, key_names)
+        keys = tuple(KeyConfig(name, key_digest(secret.keys[name])) for name in key_names)
+        config = _next_revision(claim, msgspec.structs.replace(wanted, keys=keys))
+        active = tuple(msgspec.structs.replace(key, state="active") for key in claim.keys if key.name in secret.keys)
+        claim = await self.registry.record(claim, config=config, revision=config.revision, keys=active)
+        await self._project(config)
+        return claim
+
+    async def _issue(self, claim: Claim, names: Sequence[str]) -> tuple[Claim, TenantSecret]:
+        """Make the secret hold one key for each name and the reader's password, believing only what we issued."""
+        held = await self._secrets.read(claim.id) or TenantSecret()
+        issued = {key.digest for key in claim.keys}
+        keys = {name: key for name, key in held.keys.items() if name in names and key_digest(key) in issued}
+        keys |= {name: generate_key() for name in names if name not in keys}
+        known = bool(held.reader_password) and password_digest(held.reader_password) == claim.reader_digest
+        password = held.reader_password if known else random.token_urlsafe(24)
+        secret = TenantSecret(keys, password, self._reader_uri(claim.id, password))
+        # Digests first: a secret written and then forgotten by us would never be believed again.
+        before = {key.digest: key for key in claim.keys}
+        pending = tuple(
+            before.get(digest := key_digest(key)) or IssuedKey(name, key_id(key), digest, "pending")
+            for name, key in sorted(keys.items())
+        )
+        claim = await self.registry.record(claim, keys=pending, reader_digest=password_digest(password))
+        if secret != held:
+            await self._secrets.write(claim.id, secret)
+        await self.access.ensure_reader(claim.id, password, known=known)
+        return claim, secret
+
+    def _reader_uri(self, tenant_id: str, password: str) -> str:
+        hosts, _, options = self._platform.mongodb_hosts.partition("/?")
+        database = tenant_database(tenant_id)
+        parameters = "&".join(filter(None, [f"authSource={database}", options]))
+        return f"mongodb://{reader_user(tenant_id)}:{quote(password)}@{hosts}/{database}?{parameters}"
+
+    async def _ensure_lane(self, lane: str) -> None:
+        definition = lane_definition(lane, max_bytes=self._platform.lane_max_bytes, replicas=self._platform.replicas)
+        await ensure_stream(self._broker, definition)
+        await ensure_consumer(self._broker, lane_stream(lane))
+
+    async def _project(self, config: TenantConfig) -> None:
+        if await read_entry(self._broker, config.tenant_id) != encode_config(config):
+            await write_config(self._broker, config)
+
+
+def check_supported(tenant: Tenant) -> None:
+    """Refuse what a manifest may say and this release does not do yet, rather than ignore it.
+
+    Raises ManifestError.
+    """
+    spec = tenant.spec
+    if spec.suspension in {"Buffer", "Drop"}:
+        raise ManifestError(f"{tenant.name}: suspension {spec.suspension} is not supported yet: use Active or Reject")
+    if spec.redaction.custom or spec.redaction.tests:
+        raise ManifestError(f"{tenant.name}: redaction.custom and redaction.tests are not supported yet: remove them")
+    if later := sorted({action for action in spec.redaction.detectors.values() if action in {"Mask", "Hash"}}):
+        raise ManifestError(f"{tenant.name}: redaction action {later[0]} is not supported yet: use Replace or Keep")
+
+
+def _next_revision(claim: Claim, wanted: TenantConfig) -> TenantConfig:
+    """`wanted` under the next revision, or the current config when it says the same."""
+    current = claim.config
+    if current is None:
+        return msgspec.structs.replace(wanted, revision=claim.revision + 1, policy_revision=claim.revision + 1)
+    same = msgspec.structs.replace(wanted, revision=current.revision, policy_revision=current.policy_revision)
+    if same == current:
+        return current
+    revision = claim.revision + 1
+    policy = current.policy_revision if wanted.detectors == current.detectors else revision
+    return msgspec.structs.replace(wanted, revision=revision, policy_revision=policy)

@@ -1,0 +1,188 @@
+"""The database of documents, and the only module that imports its driver.
+
+Motor is the driver the project was given; docs/decisions/0003 says when it goes. Invariant: a write that returns was
+acknowledged by a majority of the replica set; anything less raises StoreUnavailable and may be tried again, since ids
+make every write repeatable.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import bson
+from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
+from pymongo import ReplaceOne, UpdateOne
+from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from sluice_core.errors import StoreUnavailable
+from sluice_core.names import LOGS_COLLECTION, tenant_database
+from sluice_core.version import Version
+
+Client = AsyncIOMotorClient[dict[str, Any]]
+Database = AsyncIOMotorDatabase[dict[str, Any]]
+Collection = AsyncIOMotorCollection[dict[str, Any]]
+
+DUPLICATE_KEY = 11000
+UNAUTHORIZED = 13
+MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
+_FAULTS = frozenset({6, 7, 50, 64, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
+"""Server codes of passing faults: network, timeouts, shutdown, stepping down (mongo, error_codes.yml)."""
+
+
+class Unencodable(ValueError):
+    """A document that BSON cannot hold; the message names only the kind of trouble."""
+
+
+class AccessDenied(StoreUnavailable):
+    """The user may not do this here: not yet, or no longer."""
+
+
+class Existing(NamedTuple):
+    """What is stored under an id."""
+
+    content_hash: str
+    version: Version
+
+
+class Inserted(NamedTuple):
+    """What became of a batch; positions are those of the batch. Absent positions were stored."""
+
+    existing: list[int]
+    """An id that is already there."""
+    refused: dict[int, int]
+    """Refused for a reason of its own, by the server's error code."""
+
+
+def connect(uri: str, *, timeout_ms: int = 10_000, **options: Any) -> Client:
+    """A client for `uri`; connects on first use. `timeout_ms` bounds every operation, retries included."""
+    return AsyncIOMotorClient(
+        uri, timeoutMS=timeout_ms, serverSelectionTimeoutMS=timeout_ms, tz_aware=True, appname="sluice", **options
+    )
+
+
+def encode_document(document: Mapping[str, Any]) -> bytes:
+    """The document as BSON. Raises Unencodable."""
+    try:
+        data = bson.encode(document)
+    except (BSONError, OverflowError, UnicodeError, RecursionError, ValueError, TypeError) as error:
+        raise Unencodable(type(error).__name__) from None
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise Unencodable("DocumentTooLarge")
+    return data
+
+
+class LogStore:
+    """The `processed_logs` of all tenants, as a worker may reach them."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def insert(self, tenant_id: str, documents: Sequence[bytes]) -> Inserted:
+        """Insert documents that are already BSON, unordered. Raises StoreUnavailable, AccessDenied."""
+        raw = [RawBSONDocument(document) for document in documents]
+        try:
+            await self._logs(tenant_id).insert_many(raw, ordered=False)
+        except BulkWriteError as error:
+            return _read_bulk_error(error)
+        except DocumentTooLarge:
+            # One too large for the server's own limit sinks the batch on the client's side: find it by itself.
+            if len(documents) == 1:
+                return Inserted([], {0: 10334})
+            return await self._insert_one_by_one(tenant_id, documents)
+        except PyMongoError as error:
+            raise _translate(error) from error
+        return Inserted([], {})
+
+    async def _insert_one_by_one(self, tenant_id: str, documents: Sequence[bytes]) -> Inserted:
+        existing: list[int] = []
+        refused: dict[int, int] = {}
+        for position, document in enumerate(documents):
+            outcome = await self.insert(tenant_id, [document])
+            existing += [position] * len(outcome.existing)
+            if outcome.refused:
+                refused[position] = outcome.refused[0]
+        return Inserted(existing, refused)
+
+    async def find(self, tenant_id: str, log_ids: Iterable[str]) -> dict[str, Existing]:
+        """Hash and version of the documents with these ids that exist."""
+        query = {"_id": {"$in": list(log_ids)}}
+        found: dict[str, Existing] = {}
+        try:
+            async for document in self._logs(tenant_id).find(query, {"content_hash": 1, "version": 1}):
+                version = document["version"]
+                found[document["_id"]] = Existing(
+                    document["content_hash"], Version(version["time"], version["sequence"], version["position"])
+                )
+        except PyMongoError as error:
+            raise _translate(error) from error
+        return found
+
+    async def raise_versions(self, tenant_id: str, versions: Mapping[str, Version]) -> None:
+        """Store a newer version on documents that are otherwise the same."""
+        await self._bulk(
+            tenant_id,
+            [
+                UpdateOne(_older(log_id, version), {"$set": {"version": version.document()}})
+                for log_id, version in versions.items()
+            ],
+        )
+
+    async def replace(self, tenant_id: str, log_id: str, version: Version, document: bytes) -> bool:
+        """Put a document in the place of an older one with its id; False when what is there is not older."""
+        result = await self._bulk(tenant_id, [ReplaceOne(_older(log_id, version), RawBSONDocument(document))])
+        return result == 1
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailable unless the server answers."""
+        try:
+            await self._client.admin.command("ping")
+        except PyMongoError as error:
+            raise _translate(error) from error
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+    async def _bulk(self, tenant_id: str, operations: list[Any]) -> int:
+        try:
+            result = await self._logs(tenant_id).bulk_write(operations, ordered=False)
+        except PyMongoError as error:
+            raise _translate(error) from error
+        return int(result.matched_count)
+
+    def _logs(self, tenant_id: str) -> Collection:
+        return self._client[tenant_database(tenant_id)].get_collection(
+            LOGS_COLLECTION, write_concern=WriteConcern("majority"), read_concern=ReadConcern("majority")
+        )
+
+
+def _older(log_id: str, version: Version) -> dict[str, Any]:
+    return {"_id": log_id, "version": {"$lt": version.document()}}
+
+
+def _read_bulk_error(error: BulkWriteError) -> Inserted:
+    details = error.details or {}
+    if details.get("writeConcernErrors"):
+        raise StoreUnavailable("the write was not acknowledged by a majority") from None
+    existing: list[int] = []
+    refused: dict[int, int] = {}
+    for failure in details.get("writeErrors", []):
+        code = failure["code"]
+        if code == DUPLICATE_KEY and failure.get("keyPattern", {"_id": 1}) == {"_id": 1}:
+            existing.append(failure["index"])
+        elif code in _FAULTS:
+            raise StoreUnavailable("the database stopped taking writes") from None
+        elif code == UNAUTHORIZED:
+            raise AccessDenied("the worker may not write to this tenant's database") from None
+        else:
+            refused[failure["index"]] = code
+    return Inserted(existing, refused)
+
+
+def _translate(error: PyMongoError) -> StoreUnavailable:
+    if isinstance(error, OperationFailure) and error.code == UNAUTHORIZED:
+        return AccessDenied("the user may not do this in this database")
+    return StoreUnavailable(f"the database did not do it ({type(error).__name__})")

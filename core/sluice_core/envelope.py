@@ -1,0 +1,100 @@
+"""What travels through the broker: envelopes of submissions of records, as MessagePack arrays.
+
+Arrays, not maps, so that field names cost nothing. Evolution is append-only: new fields go at the end and have
+defaults, so old workers read new envelopes and new workers old ones. Invariant: whatever `encode_envelope` made,
+`decode_envelope` of any later release reads back.
+"""
+
+from typing import Any
+
+import msgspec
+
+from sluice_core.ids import format_id
+
+ENVELOPE_VERSION = 1
+
+
+class Record(msgspec.Struct, array_like=True, gc=False):
+    """One log line or event as it was admitted."""
+
+    log_id: str | None
+    """None: derived from the submission, see `Submission.log_id`."""
+    text: str
+    timestamp: int | None = None
+    """The event's own time in microseconds since the epoch."""
+    attributes: dict[str, Any] | None = None
+
+
+class Submission(msgspec.Struct, array_like=True):
+    """The records of one request that travel in one envelope."""
+
+    tenant_id: str
+    uid: str
+    """Which provisioning of the tenant accepted it; a worker discards what names another."""
+    request_id: str
+    source: str
+    received_at: int
+    """Microseconds since the epoch, by ingest's clock."""
+    base_id: bytes
+    """16 bytes; generated ids count up from here."""
+    first: int
+    """Position of `records[0]` among the request's accepted records."""
+    records: list[Record]
+    traceparent: str | None = None
+
+    def log_id(self, position: int) -> str:
+        """Id of `records[position]`, its own or the one derived from the submission."""
+        own = self.records[position].log_id
+        if own is not None:
+            return own
+        return format_id(int.from_bytes(self.base_id) + self.first + position)
+
+
+class Envelope(msgspec.Struct, array_like=True):
+    """One JetStream message: everything a lane had ready when a commit began."""
+
+    version: int
+    submissions: list[Submission]
+
+
+class _Outgoing(msgspec.Struct, array_like=True):
+    version: int
+    submissions: list[msgspec.Raw]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Envelope)
+
+
+def encode_submission(submission: Submission) -> bytes:
+    """Encode one submission, in the request that brought it.
+
+    Raises UnicodeEncodeError for a lone surrogate and OverflowError for an integer beyond 64 bits.
+    """
+    return _encoder.encode(submission)
+
+
+def encode_record(record: Record) -> bytes:
+    """One record by itself, as a dead letter holds it."""
+    return _encoder.encode(record)
+
+
+def encode_content(record: Record) -> bytes:
+    """What makes two records the same: everything but the id. Input of content hashes and idempotent ids."""
+    return _encoder.encode((record.text, record.timestamp, record.attributes))
+
+
+def encode_envelope(submissions: list[bytes]) -> bytes:
+    """Wrap submissions that are already encoded; costs a copy of their bytes and nothing per record."""
+    return _encoder.encode(_Outgoing(ENVELOPE_VERSION, [msgspec.Raw(submission) for submission in submissions]))
+
+
+def decode_envelope(data: bytes) -> Envelope:
+    """Read an envelope.
+
+    Raises msgspec.DecodeError (of which msgspec.ValidationError is one) for anything else.
+    """
+    envelope = _decoder.decode(data)
+    if envelope.version != ENVELOPE_VERSION:
+        raise msgspec.ValidationError("unknown envelope version")
+    return envelope

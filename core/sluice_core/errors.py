@@ -1,0 +1,75 @@
+"""Every error Sluice raises on purpose.
+
+    SluiceError
+    ├── Refusal              a request or record that is not taken; carries the Reason
+    ├── SettingsError        an environment that no process can start with
+    ├── ManifestError        a Tenant file that is not valid
+    ├── BrokerError          the broker did not do it
+    │   ├── BrokerUnavailable    no answer in time, not connected, no such stream
+    │   ├── BrokerFull           the stream or account is at its limit
+    │   └── MessageTooLarge      larger than the broker takes
+    ├── StoreUnavailable     the database did not answer, or not as primary
+    └── ProvisionError       a tenant could not be brought to what its manifest says
+        ├── TenantConflict       the id belongs to somebody else
+        └── TenantNotFound       no such tenant
+
+Invariant: a message never contains a secret or log text, since messages reach logs and answers.
+"""
+
+from sluice_core.reasons import Reason
+
+
+class SluiceError(Exception):
+    """Base of all errors below; its message is a sentence for a person."""
+
+
+class Refusal(SluiceError):
+    """A request, or one record of it, is not taken.
+
+    `reason` says why; `detail` adds what a person needs to mend it (a field, an index, a limit), never its content.
+    """
+
+    def __init__(self, reason: Reason, detail: str | None = None) -> None:
+        super().__init__(reason.code)
+        self.reason = reason
+        self.detail = detail or reason.sentence
+
+
+class SettingsError(SluiceError):
+    """A setting is missing or malformed."""
+
+
+class ManifestError(SluiceError):
+    """A Tenant manifest is not valid."""
+
+
+class BrokerError(SluiceError):
+    """The broker did not do what it was asked."""
+
+
+class BrokerUnavailable(BrokerError):
+    """No answer in time, no connection, or no stream: it may or may not have happened."""
+
+
+class BrokerFull(BrokerError):
+    """The stream or account is at its limit; nothing was stored."""
+
+
+class MessageTooLarge(BrokerError):
+    """The message is larger than the broker takes; nothing was stored."""
+
+
+class StoreUnavailable(SluiceError):
+    """The database did not answer in time or cannot take writes now."""
+
+
+class ProvisionError(SluiceError):
+    """A tenant could not be brought to what its manifest says."""
+
+
+class TenantConflict(ProvisionError):
+    """The tenant id belongs to another owner."""
+
+
+class TenantNotFound(ProvisionError):
+    """There is no such tenant."""

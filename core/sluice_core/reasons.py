@@ -1,0 +1,101 @@
+"""The one vocabulary of why something was not done as asked.
+
+A reason's code is at once the problem body's `code`, the metric label, the dead letter's header and the condition's
+reason, so that what a shipper sees, what a graph shows and what a person reads are one word. Invariant: codes are
+unique, and a reason that a shipper should retry is never a 4xx other than 429 nor a 500.
+"""
+
+from typing import Final
+
+import msgspec
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """One entry of the vocabulary."""
+
+    code: str
+    """Stable, snake case; never renamed once released."""
+    status: int
+    """HTTP status when this refuses a request; 0 when it can only happen behind the 202."""
+    retryable: bool
+    """Whether the same request may succeed later without being changed."""
+    sentence: str
+    """For a person: what happened and what to do. Never contains data of the request."""
+
+
+# -- the request as such ---------------------------------------------------------------------------------------------
+MALFORMED_JSON: Final = Reason(
+    "malformed_json", 400, False, "The body is not valid JSON: correct it and send it again."
+)
+MISSING_FIELD: Final = Reason("missing_field", 400, False, "A record needs a non-empty string `text` (or `data`).")
+INVALID_FIELD: Final = Reason("invalid_field", 400, False, "A field has the wrong type or form: see `detail`.")
+INVALID_TEXT: Final = Reason(
+    "invalid_text", 400, False, "The text is not valid UTF-8: send it as UTF-8, it is never changed silently."
+)
+INVALID_HEADER: Final = Reason("invalid_header", 400, False, "A header has the wrong form: see `detail`.")
+EMPTY_BODY: Final = Reason("empty_body", 400, False, "The body holds no record: send at least one.")
+CORRUPT_ENCODING: Final = Reason(
+    "corrupt_encoding", 400, False, "The body cannot be decoded as its Content-Encoding says: compress it again."
+)
+TRUNCATED_BODY: Final = Reason("truncated_body", 400, False, "The connection ended before the whole body was there.")
+KEY_MISSING: Final = Reason(
+    "key_missing", 401, False, "No key was sent: add the header `Authorization: Bearer <key of the tenant>`."
+)
+KEY_INVALID: Final = Reason("key_invalid", 401, False, "The key is not known or was revoked: use a current one.")
+OTHER_TENANT: Final = Reason("other_tenant", 403, False, "The key belongs to another tenant than the request names.")
+SUSPENDED: Final = Reason("suspended", 403, False, "The tenant is suspended: ask whoever runs the platform.")
+TENANT_GONE: Final = Reason("tenant_gone", 403, False, "The tenant is being deleted: stop sending.")
+NOT_FOUND: Final = Reason("not_found", 404, False, "There is nothing here: records go to POST /ingest.")
+METHOD_NOT_ALLOWED: Final = Reason("method_not_allowed", 405, False, "Use POST to send records.")
+BODY_TOO_LARGE: Final = Reason(
+    "body_too_large", 413, False, "The body exceeds the tenant's limit: send smaller batches."
+)
+RECORD_TOO_LARGE: Final = Reason("record_too_large", 413, False, "A record exceeds the tenant's limit: shorten it.")
+UNSUPPORTED_TYPE: Final = Reason(
+    "unsupported_type",
+    415,
+    False,
+    "Send application/json, application/x-ndjson or text/plain (charset utf-8).",
+)
+UNSUPPORTED_ENCODING: Final = Reason(
+    "unsupported_encoding", 415, False, "Send Content-Encoding gzip, zstd or deflate, one only, or none."
+)
+
+# -- our side of the connection --------------------------------------------------------------------------------------
+NOT_READY: Final = Reason("not_ready", 503, True, "This replica has not read its tenants yet: try again in a moment.")
+DRAINING: Final = Reason("draining", 503, True, "This replica is shutting down: try again, another one answers.")
+OVERLOADED: Final = Reason("overloaded", 503, True, "Too much is waiting to be stored: try again in a moment.")
+BROKER_UNAVAILABLE: Final = Reason(
+    "broker_unavailable",
+    503,
+    True,
+    "The record could not be made durable in time: send it again with the same Idempotency-Key or log_id.",
+)
+BROKER_FULL: Final = Reason("broker_full", 503, True, "The stream is full until workers catch up: try again later.")
+PROVISIONING_FAILED: Final = Reason(
+    "provisioning_failed",
+    503,
+    True,
+    "The tenant could not be created on first use: see the stack's logs.",
+)
+INTERNAL: Final = Reason("internal", 500, False, "This is a bug in Sluice: please report it with the request id.")
+
+# -- behind the 202 --------------------------------------------------------------------------------------------------
+STORED: Final = Reason("stored", 0, False, "The record is in its tenant's database.")
+DUPLICATE: Final = Reason("duplicate", 0, False, "The same record was already there; nothing was stored twice.")
+REPLACED: Final = Reason("replaced", 0, False, "A newer record with the same id and other content took its place.")
+OUTDATED: Final = Reason("outdated", 0, False, "A newer record with the same id and other content was already there.")
+TENANT_UNKNOWN: Final = Reason("tenant_unknown", 0, False, "The record's tenant, or this provisioning of it, is gone.")
+UNREADABLE_MESSAGE: Final = Reason("unreadable_message", 0, False, "The message is not an envelope of a known version.")
+UNENCODABLE_RECORD: Final = Reason("unencodable_record", 0, False, "The record cannot be encoded as a document.")
+WRITE_REFUSED: Final = Reason(
+    "write_refused", 0, False, "The database refuses this record: mend the cause and replay it."
+)
+REDACTION_FAILED: Final = Reason(
+    "redaction_failed",
+    0,
+    False,
+    "The record could not be redacted, so it was not stored: mend the policy and replay it.",
+)
+
+ALL: Final = {reason.code: reason for reason in list(globals().values()) if isinstance(reason, Reason)}

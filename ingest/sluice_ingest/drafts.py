@@ -1,0 +1,193 @@
+"""From bytes to drafts: what each media type means, before anybody asks whether it may be taken.
+
+A draft is a record as it was sent. A whole body is decoded in one call; only when that finds something odd is it taken
+apart record by record, so that one bad record costs its mates nothing but a little time. Invariant: positions in the
+list are positions in the body as sent, and nothing sent is dropped without a Refusal in its place.
+"""
+
+from typing import Any
+
+import msgspec
+
+from sluice_core.errors import Refusal
+from sluice_core.reasons import EMPTY_BODY, INVALID_FIELD, INVALID_TEXT, MALFORMED_JSON, UNSUPPORTED_TYPE
+
+
+class Draft(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """One record as sent. Fields it does not know become attributes, see `_fold`."""
+
+    text: str | None = None
+    data: str | None = None
+    tenant_id: str | None = None
+    log_id: str | None = None
+    timestamp: str | int | float | None = None
+    attributes: dict[str, Any] | None = None
+
+
+Drafts = list[Draft | Refusal]
+
+JSON, NDJSON, TEXT = "json_upload", "ndjson_upload", "text_upload"
+_TYPES = {
+    b"application/json": JSON,
+    b"application/x-ndjson": NDJSON,
+    b"application/ndjson": NDJSON,
+    b"application/jsonl": NDJSON,
+    b"text/plain": TEXT,
+}
+_CHARSETS = {b"utf-8", b"utf8", b"us-ascii"}
+
+_one = msgspec.json.Decoder(Draft)
+_many = msgspec.json.Decoder(list[Draft])
+_raw_many = msgspec.json.Decoder(list[msgspec.Raw])
+_any = msgspec.json.Decoder()
+_KNOWN = frozenset(Draft.__struct_fields__)
+
+
+def read_source(content_type: bytes | None) -> str:
+    """Which kind of upload a Content-Type announces. Raises Refusal with UNSUPPORTED_TYPE."""
+    source = _TYPES.get(content_type or b"")
+    if source is not None:
+        return source
+    kind, _, parameters = (content_type or b"").lower().partition(b";")
+    source = _TYPES.get(kind.strip())
+    if source is None:
+        raise Refusal(UNSUPPORTED_TYPE)
+    for parameter in parameters.split(b";"):
+        name, _, value = parameter.strip().partition(b"=")
+        if name == b"charset" and value.strip(b'"') not in _CHARSETS:
+            raise Refusal(UNSUPPORTED_TYPE, "The only charset taken is utf-8.")
+    return source
+
+
+def read_drafts(source: str, body: bytes, *, split_lines: bool, headers_name_record: bool) -> Drafts:
+    """The drafts of a body.
+
+    `headers_name_record` says that X-Tenant-ID or X-Log-ID was sent, which turns the text preamble off.
+    Raises Refusal when the body as a whole cannot be read, or is empty.
+    """
+    if source == TEXT:
+        drafts = _read_text(body, split_lines=split_lines, preamble=not headers_name_record)
+    elif source == NDJSON:
+        drafts = _read_lines(body)
+    else:
+        drafts = _read_json(body)
+    if not drafts:
+        raise Refusal(EMPTY_BODY)
+    return drafts
+
+
+def is_batch(source: str, body: bytes, *, split_lines: bool) -> bool:
+    """Whether the sender sent a batch, be it of one, and so expects an answer about many."""
+    return source == NDJSON or split_lines or (source == JSON and body.lstrip()[:1] == b"[")
+
+
+def _read_json(body: bytes) -> Drafts:
+    try:
+        if body.lstrip()[:1] == b"[":
+            return list(_many.decode(body))
+        return [_one.decode(body)]
+    except (msgspec.ValidationError, UnicodeDecodeError):
+        pass  # well-formed, but something in it is odd: find out what, record by record
+    except RecursionError:
+        raise Refusal(MALFORMED_JSON, "The JSON is nested too deeply.") from None
+    except msgspec.DecodeError as error:
+        raise _malformed(error) from None
+    if body.lstrip()[:1] != b"[":
+        return [_read_one(body)]
+    try:
+        return [_read_one(raw) for raw in _raw_many.decode(body)]
+    except msgspec.DecodeError as error:
+        raise _malformed(error) from None
+    except UnicodeDecodeError:
+        raise Refusal(INVALID_TEXT) from None
+    except RecursionError:
+        raise Refusal(MALFORMED_JSON, "The JSON is nested too deeply.") from None
+
+
+def _read_lines(body: bytes) -> Drafts:
+    try:
+        drafts = _one.decode_lines(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    else:
+        return list(drafts)
+    return [_read_one(line) for line in body.split(b"\n") if line.strip()]
+
+
+def _read_one(raw: bytes | msgspec.Raw) -> Draft | Refusal:
+    try:
+        return _one.decode(raw)
+    except UnicodeDecodeError:
+        return Refusal(INVALID_TEXT)
+    except RecursionError:
+        return Refusal(MALFORMED_JSON, "The JSON is nested too deeply.")
+    except msgspec.ValidationError:
+        pass
+    except msgspec.DecodeError as error:
+        return _malformed(error)
+    try:
+        return _fold(_any.decode(raw))
+    except msgspec.ValidationError as error:
+        return Refusal(INVALID_FIELD, f"{error}.")
+    except UnicodeDecodeError:
+        return Refusal(INVALID_TEXT)
+    except RecursionError:
+        return Refusal(MALFORMED_JSON, "The JSON is nested too deeply.")
+
+
+def _fold(value: Any) -> Draft:
+    """A draft whose unknown fields have become attributes: shippers add fields of their own, and a 202 covers them."""
+    if not isinstance(value, dict):
+        raise msgspec.ValidationError("A record must be a JSON object")
+    known = {name: value[name] for name in value.keys() & _KNOWN}
+    draft = msgspec.convert(known, Draft)
+    extra = {name: content for name, content in value.items() if name not in _KNOWN}
+    if extra:
+        own = draft.attributes or {}
+        if both := extra.keys() & own.keys():
+            raise msgspec.ValidationError(f"{len(both)} fields stand both in the record and in its attributes")
+        draft.attributes = {**extra, **own}
+    return draft
+
+
+def _malformed(error: msgspec.DecodeError) -> Refusal:
+    return Refusal(MALFORMED_JSON, f"{error}.")
+
+
+def _read_text(body: bytes, *, split_lines: bool, preamble: bool) -> Drafts:
+    if split_lines:
+        return [_text_draft(line.removesuffix(b"\r")) for line in body.split(b"\n") if line.strip()]
+    if not body:
+        return []
+    draft = _text_draft(body)
+    if preamble and isinstance(draft, Draft):
+        return [_read_preamble(draft)]
+    return [draft]
+
+
+def _text_draft(text: bytes) -> Draft | Refusal:
+    try:
+        return Draft(text=text.decode("utf-8"))
+    except UnicodeDecodeError:
+        return Refusal(INVALID_TEXT)
+
+
+def _read_preamble(draft: Draft) -> Draft:
+    """The draft that lines `tenant_id:`, `log_id:` and `data:` at the top describe, or the draft as it is.
+
+    The text is everything after `data:`, to the end of the body.
+    """
+    found: dict[str, Any] = {}
+    rest = draft.text or ""
+    while rest:
+        line, newline, after = rest.partition("\n")
+        name, colon, value = line.partition(":")
+        field = name.strip().lower()
+        if not colon or field not in {"tenant_id", "log_id", "data"} or field in found:
+            return draft
+        if field == "data":
+            found["text"] = value.removeprefix(" ") + (newline + after if after else "")
+            return Draft(**found)
+        found[field] = value.strip()
+        rest = after
+    return draft

@@ -1,0 +1,31 @@
+"""What ingest counts. Label values are tenant ids, reason codes and routes: never anything a request brought."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+REQUESTS = Counter(
+    "sluice_ingest_requests_total", "Requests to the intake by their outcome: `accepted` or a reason.", ["outcome"]
+)
+ACCEPTED_RECORDS = Counter("sluice_ingest_accepted_records_total", "Records that got a 202.", ["tenant"])
+ACCEPTED_BYTES = Counter("sluice_ingest_accepted_bytes_total", "Encoded bytes of records that got a 202.", ["tenant"])
+REJECTED_RECORDS = Counter(
+    "sluice_ingest_rejected_records_total",
+    "Records refused in requests that were read, by reason.",
+    ["tenant", "reason"],
+)
+REQUEST_SECONDS = Histogram(
+    "sluice_ingest_request_seconds",
+    "Time from a request's headers to its answer.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+COMMIT_SECONDS = Histogram(
+    "sluice_ingest_commit_seconds",
+    "Time from a publish to its acknowledgement, the broker's disk flush included.",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+ENVELOPE_BYTES_SIZES = Histogram(
+    "sluice_ingest_envelope_bytes",
+    "Size of published envelopes.",
+    buckets=(1024, 4096, 16384, 65536, 131072, 262144, 524288, 1048576),
+)
+QUEUED_BYTES = Gauge("sluice_ingest_queued_bytes", "Encoded submissions that wait for a commit.")
+TENANTS = Gauge("sluice_ingest_tenants", "Tenants known, those that are gone included.")

@@ -1,0 +1,34 @@
+"""Keeping servers running: one that dies is started again.
+
+Invariant: a server is only restarted while it is supervised; stopping it on purpose begins with ending that.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from sluice_local.errors import LocalStackError
+from sluice_local.server import Server
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 5.0
+
+
+async def supervise(server: Server, restarted: Callable[[Server], None]) -> None:
+    """Start `server` again whenever it ends; calls `restarted` after each new start. Ends when cancelled."""
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        code = await server.process.wait()
+        log.warning("a part died and is started again", extra={"name_of_part": server.name, "exit_code": code})
+        while not server.running:
+            await asyncio.sleep(pause)
+            try:
+                await server.start()
+            except LocalStackError as error:
+                log.warning("a part could not be started", extra={"name_of_part": server.name, "error": str(error)})
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            else:
+                pause = _FIRST_PAUSE_SECONDS
+                restarted(server)

@@ -1,0 +1,56 @@
+"""Detector: the expressions that nominate candidates, and the judges that accept them.
+
+It exists so that the scanner knows nothing of any one kind of secret. Two rules make that sound:
+
+- Expressions match bytes of UTF-8, and none may match the byte 0xFF (write character classes out, or exclude it):
+  it never occurs in UTF-8 and separates the records of one scan.
+- Hyperscan reports every end of a match but only the leftmost start of each end. So an expression must be such
+  that an end has only one start worth judging, or be a mere anchor from which its judge finds the extent; else an
+  early false start hides the true one.
+
+Judges must look at a bounded neighbourhood of the candidate, or at text no other candidate makes them look at again:
+that keeps redaction linear in the length of the text.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+Span = tuple[int, int]
+
+Judge = Callable[[str, int, int], Span | None]
+"""`(text, start, end)` of a candidate, in characters -> the span that is a hit.
+
+None when it is not one for what stands around it, `NEVER` when it is not one anywhere (only saves time).
+"""
+
+NEVER: Final[Span] = (0, 0)
+
+
+class Expression(NamedTuple):
+    """One pattern in Hyperscan's dialect.
+
+    Without a judge it is a veto: it refuses the candidates of the same detector that end where it ends.
+    An anchor only has an end (its start is given as 0), which is cheaper to find.
+    """
+
+    pattern: str
+    judge: Judge | None
+    caseless: bool = False
+    anchor: bool = False
+
+
+class Detector(NamedTuple):
+    """A kind of secret: its name in policies and counts, and how it is found."""
+
+    name: str
+    expressions: tuple[Expression, ...]
+
+
+def is_word(char: str) -> bool:
+    """Whether the character is an ASCII letter, digit or underscore (what `\\b` means to the byte patterns)."""
+    return char.isascii() and (char.isalnum() or char == "_")
+
+
+def char_at(text: str, index: int) -> str:
+    """The character at the index, or an empty string outside the text."""
+    return text[index] if 0 <= index < len(text) else ""

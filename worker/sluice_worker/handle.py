@@ -1,0 +1,96 @@
+"""What a window means: pure, from messages to batches of one tenant each.
+
+Invariant: every record of every message ends in exactly one batch or one verdict, so a message is acknowledged only
+when all of it has been decided.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+
+import msgspec
+
+from sluice_core.edge.pull import Delivery
+from sluice_core.envelope import Envelope, Submission, decode_envelope
+from sluice_core.tenant import TenantConfig
+from sluice_core.version import Version
+
+
+class Message:
+    """A delivered message and how many of its parts are not settled yet."""
+
+    __slots__ = ("delivery", "envelope", "unsettled")
+
+    def __init__(self, delivery: Delivery) -> None:
+        self.delivery = delivery
+        self.envelope = read_envelope(delivery.payload)
+        self.unsettled = 1 if self.envelope is None else sum(len(part.records) for part in self.envelope.submissions)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the message."""
+        return len(self.delivery.payload)
+
+
+class Item:
+    """One record on its way: where it came from and which version it is."""
+
+    __slots__ = ("message", "position", "submission", "version")
+
+    def __init__(self, message: Message, submission: Submission, position: int, version: Version) -> None:
+        self.message = message
+        self.submission = submission
+        self.position = position
+        self.version = version
+
+
+class Verdict(Enum):
+    """What to do with a submission, judged by what is known of its tenant."""
+
+    STORE = "store"
+    DISCARD = "discard"
+    """It is of a tenant, or a provisioning of one, that is gone."""
+    UNSURE = "unsure"
+    """What is known may be old: read it again and judge again."""
+
+
+def read_envelope(payload: bytes) -> Envelope | None:
+    """The envelope, None for what is none of a known version."""
+    try:
+        return decode_envelope(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def judge(submission: Submission, config: TenantConfig | None, *, confirmed: bool) -> Verdict:
+    """Whether the submission may be stored.
+
+    A tombstone does not discard: with a retained database what was accepted is stored first, and with a deleted one
+    the database refuses the write. `confirmed` says that `config` was read after the submission arrived.
+    """
+    if config is not None and config.uid == submission.uid:
+        return Verdict.STORE
+    return Verdict.DISCARD if confirmed else Verdict.UNSURE
+
+
+def items(message: Message) -> list[tuple[Submission, list[Item]]]:
+    """The records of a message by submission, each with its version."""
+    if message.envelope is None:
+        return []
+    delivery = message.delivery
+    index = 0
+    result: list[tuple[Submission, list[Item]]] = []
+    for submission in message.envelope.submissions:
+        part: list[Item] = []
+        for position in range(len(submission.records)):
+            part.append(Item(message, submission, position, Version(delivery.time, delivery.sequence, index)))
+            index += 1
+        result.append((submission, part))
+    return result
+
+
+def by_delay(batch: list[Item], delay: Callable[[int], float]) -> dict[float, list[Item]]:
+    """A batch taken apart by how many seconds its records are held; `delay` takes a length in characters."""
+    groups: dict[float, list[Item]] = {}
+    for item in batch:
+        groups.setdefault(delay(len(item.submission.records[item.position].text)), []).append(item)
+    return groups

@@ -1,0 +1,21 @@
+"""What a worker counts. Label values are tenant ids and reason codes: never anything a record brought."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+SETTLED = Counter(
+    "sluice_worker_records_total", "Records that are finished, by what became of them.", ["tenant", "reason"]
+)
+REDACTIONS = Counter("sluice_worker_redactions_total", "Places blotted out, by detector.", ["tenant", "detector"])
+ENVELOPES = Counter("sluice_worker_envelopes_total", "Messages finished and acknowledged.")
+REDELIVERED = Counter("sluice_worker_redelivered_total", "Messages that had been delivered before.")
+RETRIES = Counter("sluice_worker_retries_total", "Writes tried again, by what did not take them.", ["target"])
+IN_FLIGHT_BYTES = Gauge("sluice_worker_in_flight_bytes", "Envelopes pulled and not finished.")
+WINDOW_RECORDS = Histogram(
+    "sluice_worker_window_records", "Records in one window.", buckets=(1, 4, 16, 64, 256, 1024, 4096, 16384)
+)
+ACCEPT_TO_STORE = Histogram(
+    "sluice_worker_accept_to_store_seconds",
+    "Time from a submission's receipt until the last of its records was settled, by two clocks.",
+    # Each a quarter above the one before, so that quantiles read from them are good to about a tenth.
+    buckets=[round(0.001 * 1.25**step, 6) for step in range(58)],
+)

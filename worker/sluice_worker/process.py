@@ -1,0 +1,94 @@
+"""The life of a worker process: connect, learn the tenants, work, stop.
+
+Invariant: nothing is fetched before the tenants are known, and after SIGTERM what was being written is finished or
+given back before the connections close.
+"""
+
+import asyncio
+import logging
+import signal
+
+from sluice_core.edge.broker import Broker
+from sluice_core.edge.pull import Puller
+from sluice_core.edge.store import LogStore, connect
+from sluice_core.edge.tenants_view import TenantsView
+from sluice_worker.graveyard import Graveyard
+from sluice_worker.loop import Loop
+from sluice_worker.monitor import Monitor
+from sluice_worker.preparers import Preparers
+from sluice_worker.settings import WorkerSettings
+
+log = logging.getLogger(__name__)
+
+_TURN_SECONDS = 1.0
+
+
+async def work(settings: WorkerSettings) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit code, 1 when the broker refused us for good."""
+    stop = asyncio.Event()
+    failed = asyncio.Event()
+
+    def give_up() -> None:
+        failed.set()
+        stop.set()
+
+    events = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        events.add_signal_handler(name, stop.set)
+
+    broker = Broker(settings, on_closed=give_up)
+    store = LogStore(connect(settings.mongodb_uri, timeout_ms=int(settings.store_timeout * 1000)))
+    view = TenantsView(broker)
+    monitor = Monitor(settings.host, settings.port)
+    monitor.is_ready = lambda: view.complete and broker.connected and not stop.is_set()
+    turning = asyncio.create_task(_turn(monitor))
+    running = asyncio.create_task(_run(settings, broker, view, store))
+    running.add_done_callback(lambda _: stop.set())
+    await stop.wait()
+    log.info("stopping")
+    running.cancel()
+    result = (await asyncio.gather(running, return_exceptions=True))[0]
+    if isinstance(result, Exception):
+        log.error("the worker failed", exc_info=result)
+        failed.set()
+    turning.cancel()
+    await broker.close()
+    store.close()
+    monitor.close()
+    log.info("stopped")
+    return 1 if failed.is_set() else 0
+
+
+async def _run(settings: WorkerSettings, broker: Broker, view: TenantsView, store: LogStore) -> None:
+    await broker.connect()
+    following = asyncio.create_task(view.run())
+    try:
+        while not await view.confirm(5.0):
+            log.info("waiting until the tenants can be read")
+        puller = Puller(broker, settings.lane)
+        await puller.start()
+        loop = Loop(
+            puller,
+            view,
+            store,
+            Preparers(bytes.fromhex(settings.master_secret)),
+            Graveyard(broker),
+            in_flight_bytes=settings.in_flight_bytes,
+            parallel_windows=settings.parallel_windows,
+            parallel_writes=settings.parallel_writes,
+            seconds_per_char=settings.simulated_seconds_per_char,
+        )
+        log.info("working", extra={"lane": settings.lane})
+        try:
+            await loop.run()
+        finally:
+            await puller.stop()
+            await loop.stop(settings.shutdown_timeout)
+    finally:
+        following.cancel()
+
+
+async def _turn(monitor: Monitor) -> None:
+    while True:
+        monitor.turn()
+        await asyncio.sleep(_TURN_SECONDS)

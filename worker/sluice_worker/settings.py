@@ -1,0 +1,38 @@
+"""Settings of a worker process; each field is the environment variable `SLUICE_<NAME>`."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from sluice_core.limits import MIB
+from sluice_core.names import STANDARD_LANE
+
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker process is told when it starts."""
+
+    nats_url: str
+    nats_user: str = "worker"
+    nats_password: str
+    mongodb_uri: str
+    master_secret: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    """32 bytes in hexadecimal; every tenant's hashing key is derived from it. Losing it makes old duplicates new."""
+    lane: str = STANDARD_LANE
+    host: str = "0.0.0.0"  # noqa: S104 - Prometheus reaches a pod from outside
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9090
+    """Health and metrics."""
+    in_flight_bytes: Annotated[int, msgspec.Meta(ge=4 * MIB)] = 64 * MIB
+    """Envelopes pulled and not finished; bounds memory together with what they become."""
+    parallel_windows: Annotated[int, msgspec.Meta(ge=1, le=16)] = 3
+    """One is written while the next is prepared and a third is pulled."""
+    parallel_writes: Annotated[int, msgspec.Meta(ge=1, le=64)] = 16
+    """Tenants written at once; more gains nothing (facts of MongoDB 6.0)."""
+    store_timeout: Seconds = 10.0
+    """Longest wait for one operation of the database; below half of the lane's acknowledgement wait."""
+    shutdown_timeout: Seconds = 10.0
+    """Longest wait for windows that are being written after SIGTERM; what is left is given back."""
+    simulated_seconds_per_char: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """Holds each record for this long times its length before it is stored, to show slow processing and scaling."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

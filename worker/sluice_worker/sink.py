@@ -1,0 +1,114 @@
+"""Writing one tenant's batch so that every record is there exactly once.
+
+Exactly-once comes from here, never from the broker: ids are keys, and a key that is taken is settled by content and
+version. The plain insert is the whole cost of a batch of new records; everything else happens only to records whose id
+was there. Invariant: each prepared record gets exactly one outcome, and none is reported before a majority has it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from sluice_core.edge.store import Existing, Inserted
+from sluice_core.reasons import DUPLICATE, OUTDATED, REPLACED, STORED, WRITE_REFUSED, Reason
+from sluice_core.version import Version
+from sluice_worker.documents import Prepared
+
+_MOST_ROUNDS = 5
+"""A record changes hands this often only if other workers write the same id at the same moment each time."""
+
+
+class Store(Protocol):
+    """What the sink asks of the database; every call raises StoreUnavailable when it may be tried again."""
+
+    async def insert(self, tenant_id: str, documents: Sequence[bytes]) -> Inserted:
+        """Unordered insert."""
+        ...
+
+    async def find(self, tenant_id: str, log_ids: Sequence[str]) -> dict[str, Existing]:
+        """Hash and version of what is there."""
+        ...
+
+    async def raise_versions(self, tenant_id: str, versions: Mapping[str, Version]) -> None:
+        """Set newer versions."""
+        ...
+
+    async def replace(self, tenant_id: str, log_id: str, version: Version, document: bytes) -> bool:
+        """Replace what is older."""
+        ...
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of one record."""
+
+    prepared: Prepared
+    reason: Reason
+    detail: str = ""
+
+
+async def write(store: Store, tenant_id: str, batch: Sequence[Prepared]) -> list[Outcome]:
+    """Write a batch of one tenant. Raises StoreUnavailable; writing the same batch again is safe."""
+    winners, outcomes = fold(batch)
+    for _ in range(_MOST_ROUNDS):
+        inserted = await store.insert(tenant_id, [prepared.document for prepared in winners])
+        taken = set(inserted.existing)
+        for position, prepared in enumerate(winners):
+            if position in inserted.refused:
+                detail = f"the database answered error {inserted.refused[position]}"
+                outcomes.append(Outcome(prepared, WRITE_REFUSED, detail))
+            elif position not in taken:
+                outcomes.append(Outcome(prepared, STORED))
+        if not taken:
+            return outcomes
+        winners = await _settle_existing(store, tenant_id, [winners[position] for position in sorted(taken)], outcomes)
+        if not winners:
+            return outcomes
+    outcomes += [Outcome(prepared, WRITE_REFUSED, "its id kept changing hands") for prepared in winners]
+    return outcomes
+
+
+def fold(batch: Sequence[Prepared]) -> tuple[list[Prepared], list[Outcome]]:
+    """One record for each id, the newest, and the outcomes of the others: an insert would keep the first instead."""
+    newest: dict[str, Prepared] = {}
+    for prepared in batch:
+        other = newest.get(prepared.log_id)
+        if other is None or other.item.version < prepared.item.version:
+            newest[prepared.log_id] = prepared
+    if len(newest) == len(batch):
+        return list(batch), []
+    outcomes = []
+    for prepared in batch:
+        winner = newest[prepared.log_id]
+        if winner is not prepared:
+            same = winner.content_hash == prepared.content_hash
+            outcomes.append(Outcome(prepared, DUPLICATE if same else OUTDATED))
+    return list(newest.values()), outcomes
+
+
+async def _settle_existing(
+    store: Store, tenant_id: str, taken: Sequence[Prepared], outcomes: list[Outcome]
+) -> list[Prepared]:
+    """Decide about records whose id is there; returns those to insert again, since it no longer is."""
+    found = await store.find(tenant_id, [prepared.log_id for prepared in taken])
+    again: list[Prepared] = []
+    raised: dict[str, Version] = {}
+    for prepared in taken:
+        existing = found.get(prepared.log_id)
+        version = prepared.item.version
+        if existing is None:
+            again.append(prepared)
+        elif existing.content_hash == prepared.content_hash:
+            # The higher version is kept, or a record between the two would later win over this one.
+            if version > existing.version:
+                raised[prepared.log_id] = version
+            outcomes.append(Outcome(prepared, DUPLICATE))
+        elif version <= existing.version:
+            outcomes.append(Outcome(prepared, OUTDATED))
+        elif await store.replace(tenant_id, prepared.log_id, version, prepared.document):
+            outcomes.append(Outcome(prepared, REPLACED))
+        else:
+            again.append(prepared)
+    if raised:
+        await store.raise_versions(tenant_id, raised)
+    return again
