@@ -45,9 +45,7 @@ class Submission(msgspec.Struct, array_like=True):
     def log_id(self, position: int) -> str:
         """Id of `records[position]`, its own or the one derived from the submission."""
         own = self.records[position].log_id
-        if own is not None:
-            return own
-        return format_id(int.from_bytes(self.base_id) + self.first + position)
+        return format_id(int.from_bytes(self.base_id) + self.first + position) if own is None else own
 
 
 class Envelope(msgspec.Struct, array_like=True):

@@ -7,14 +7,21 @@
     ├── BrokerError          the broker did not do it
     │   ├── BrokerUnavailable    no answer in time, not connected, no such stream
     │   ├── BrokerFull           the stream or account is at its limit
-    │   └── MessageTooLarge      larger than the broker takes
+    │   ├── MessageTooLarge      larger than the broker takes
+    │   └── ApiError             the JetStream API says no; carries its code
     ├── StoreUnavailable     the database did not answer, or not as primary
+    │   └── AccessDenied         this user may not do that there: not yet, or no longer
+    ├── DocumentError        the document is what is wrong, whenever it is tried
+    │   ├── Unencodable          BSON cannot hold it
+    │   └── WriteRefused         the database refuses it; carries its code
     └── ProvisionError       a tenant could not be brought to what its manifest says
         ├── TenantConflict       the id belongs to somebody else
         └── TenantNotFound       no such tenant
 
 Invariant: a message never contains a secret or log text, since messages reach logs and answers.
 """
+
+import msgspec
 
 from sluice_core.reasons import Reason
 
@@ -59,8 +66,36 @@ class MessageTooLarge(BrokerError):
     """The message is larger than the broker takes; nothing was stored."""
 
 
+class ApiError(BrokerError):
+    """The JetStream API answered with an error."""
+
+    def __init__(self, call: str, err_code: int, description: str) -> None:
+        super().__init__(f"JetStream answered {call.partition('.$')[0]} with error {err_code}: {description}")
+        self.err_code = err_code
+
+
 class StoreUnavailable(SluiceError):
     """The database did not answer in time or cannot take writes now."""
+
+
+class AccessDenied(StoreUnavailable):
+    """The user may not do this here: not yet, or no longer."""
+
+
+class DocumentError(SluiceError):
+    """A document can never be stored as it is."""
+
+
+class Unencodable(DocumentError):
+    """BSON cannot hold the document; the message names only the kind of trouble."""
+
+
+class WriteRefused(DocumentError):
+    """The database refuses to put this document in another's place, for a reason of the document's own."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the database answered error {code}")
+        self.code = code
 
 
 class ProvisionError(SluiceError):
@@ -73,3 +108,13 @@ class TenantConflict(ProvisionError):
 
 class TenantNotFound(ProvisionError):
     """There is no such tenant."""
+
+
+def explain_validation(error: msgspec.ValidationError) -> tuple[str, str]:
+    """What is wrong, without the value that is, and the path to it (`$.limits.burstSeconds`)."""
+    what, _, where = str(error).rpartition(" - at `")
+    if not what:
+        what, where = where, "$`"
+    if what.startswith("Invalid enum value"):  # the only message of msgspec's that repeats a value
+        what = "Not one of the values it may have"
+    return what, where.removesuffix("`")

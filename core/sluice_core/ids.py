@@ -1,14 +1,17 @@
 """Ids that Sluice makes up: of requests, submissions and records without an id of their own.
 
-Invariant: a generated id is either unique (UUIDv7 from the system's random source) or a pure function of what the
+Invariant: a generated id is either unique (UUIDv7, seeded by the system's random source) or a pure function of what the
 sender fixed with an Idempotency-Key; never something in between.
 """
 
-import secrets
+import os
+import random
 from hashlib import sha256
 from uuid import UUID
 
 ID_BYTES = 16
+
+_source = random.Random(int.from_bytes(os.urandom(32)))  # noqa: S311 - ids must differ, they need not be secret
 
 
 def uuid7(now_ms: int) -> int:
@@ -17,8 +20,8 @@ def uuid7(now_ms: int) -> int:
     The highest of the last 62 bits is left zero, so that `uuid7() + index` numbers the records of one request without
     a carry; 73 random bits keep two requests of one millisecond from ever sharing an id.
     """
-    random = secrets.randbits(73)
-    return (now_ms << 80) | (0x7 << 76) | ((random >> 61) << 64) | (0b10 << 62) | (random & ((1 << 61) - 1))
+    bits = _source.getrandbits(73)
+    return (now_ms << 80) | (0x7 << 76) | ((bits >> 61) << 64) | (0b10 << 62) | (bits & ((1 << 61) - 1))
 
 
 def format_id(value: int) -> str:

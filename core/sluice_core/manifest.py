@@ -9,12 +9,24 @@ from typing import Any
 import msgspec
 import yaml
 
-from sluice_core.errors import ManifestError
+from sluice_core.errors import ManifestError, explain_validation
 from sluice_core.names import is_tenant_id
 from sluice_core.tenant import Tenant, TenantSpec
 
 API_VERSION = "sluice.dev/v1alpha1"
 KIND = "Tenant"
+
+
+_MOST_MERGED = 10_000
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as everywhere, but merges (`<<`) of merges cannot multiply until memory is full."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > _MOST_MERGED:
+            raise yaml.constructor.ConstructorError(None, None, "too much is merged into a mapping", node.start_mark)
 
 
 def load_tenants(text: str) -> list[Tenant]:
@@ -23,11 +35,17 @@ def load_tenants(text: str) -> list[Tenant]:
     Raises ManifestError, naming the document and the field that is wrong.
     """
     try:
-        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+        documents = [document for document in yaml.load_all(text, _Loader) if document is not None]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark is not None else ""
-        raise ManifestError(f"this is not YAML: {getattr(error, 'problem', 'it cannot be parsed')}{where}") from None
+        problem = getattr(error, "problem", None) or "it cannot be parsed"
+        # What it quotes may be a value.
+        raise ManifestError(f"this is not YAML: {problem.partition(chr(39))[0].rstrip()}{where}") from None
+    except RecursionError:
+        raise ManifestError("this is not YAML of ours: it is nested too deeply") from None
+    except (ValueError, TypeError, LookupError, AttributeError):  # of a number, a date, a tag on the wrong kind
+        raise ManifestError("this is not YAML: a number or date in it is none, or a tag is wrong") from None
     if not documents:
         raise ManifestError("there is no document in it")
     return [_read_tenant(document, f"document {number}") for number, document in enumerate(documents, 1)]
@@ -42,18 +60,30 @@ def _read_tenant(document: Any, where: str) -> Tenant:
     name = metadata.get("name") if isinstance(metadata, dict) else None
     if not isinstance(metadata, dict) or not isinstance(name, str) or not name:
         raise ManifestError(f"{where}: metadata.name is missing")
-    try:
-        spec = msgspec.convert(document.get("spec") or {}, TenantSpec)
-    except msgspec.ValidationError as error:
-        raise ManifestError(f"{where} ({name}): spec: {error}") from None
-    tenant_id = spec.tenant_id or name
+    namespace = metadata.get("namespace") or "default"
+    if not isinstance(namespace, str):
+        raise ManifestError(f"{where} ({name}): metadata.namespace must be a string")
+    spec = _read_spec(document.get("spec"), f"{where} ({name})")
+    tenant_id = name if spec.tenant_id is None else spec.tenant_id
     if not is_tenant_id(tenant_id):
-        field = "spec.tenantId" if spec.tenant_id else "metadata.name cannot serve as tenant id, set spec.tenantId; it"
+        field = (
+            "spec.tenantId"
+            if spec.tenant_id is not None
+            else "metadata.name cannot serve as tenant id, set spec.tenantId; it"
+        )
         raise ManifestError(
             f"{where} ({name}): {field} must be 1 to 40 of a-z 0-9 - _, and begin and end with a letter or digit"
         )
     _check_spec(spec, f"{where} ({name})")
-    return Tenant(str(metadata.get("namespace") or "default"), name, tenant_id, spec)
+    return Tenant(namespace, name, tenant_id, spec)
+
+
+def _read_spec(value: Any, where: str) -> TenantSpec:
+    try:
+        return msgspec.convert({} if value is None else value, TenantSpec)
+    except msgspec.ValidationError as error:
+        what, path = explain_validation(error)
+        raise ManifestError(f"{where}: spec{path.removeprefix('$')}: {what}") from None
 
 
 def _check_spec(spec: TenantSpec, where: str) -> None:

@@ -46,7 +46,9 @@ OTHER_TENANT: Final = Reason("other_tenant", 403, False, "The key belongs to ano
 SUSPENDED: Final = Reason("suspended", 403, False, "The tenant is suspended: ask whoever runs the platform.")
 TENANT_GONE: Final = Reason("tenant_gone", 403, False, "The tenant is being deleted: stop sending.")
 NOT_FOUND: Final = Reason("not_found", 404, False, "There is nothing here: records go to POST /ingest.")
-METHOD_NOT_ALLOWED: Final = Reason("method_not_allowed", 405, False, "Use POST to send records.")
+METHOD_NOT_ALLOWED: Final = Reason(
+    "method_not_allowed", 405, False, "This route does not take that method: records go to POST /ingest."
+)
 BODY_TOO_LARGE: Final = Reason(
     "body_too_large", 413, False, "The body exceeds the tenant's limit: send smaller batches."
 )

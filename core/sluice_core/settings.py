@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from sluice_core.errors import SettingsError
+from sluice_core.errors import SettingsError, explain_validation
 
 PREFIX = "SLUICE_"
 
@@ -33,8 +33,8 @@ def read_settings(kind: type[Settings], environ: Mapping[str, str]) -> Settings:
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        name = str(error).partition("`$.")[2].rstrip("`")
-        raise SettingsError(f"{PREFIX}{name.upper()} has a wrong value: {str(error).partition(' - at ')[0]}") from None
+        what, where = explain_validation(error)
+        raise SettingsError(f"{PREFIX}{where.removeprefix('$.').upper()} has a wrong value: {what}") from None
 
 
 def _read(variable: str, environ: Mapping[str, str]) -> str | None:
@@ -45,3 +45,5 @@ def _read(variable: str, environ: Mapping[str, str]) -> str | None:
         return Path(path).read_text().strip()
     except OSError as error:
         raise SettingsError(f"{variable}_FILE cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{variable}_FILE cannot be read: it is not text") from None

@@ -4,6 +4,7 @@ Invariant: an exception appears as its class and the places it passed, never wit
 quote what they choked on, and that may be log text or a secret. Only our own errors' sentences are printed.
 """
 
+import json
 import logging
 import sys
 import traceback
@@ -13,7 +14,7 @@ import msgspec
 
 from sluice_core.errors import SluiceError
 
-_encoder = msgspec.json.Encoder()
+_encoder = msgspec.json.Encoder(enc_hook=lambda value: type(value).__name__)
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 
@@ -31,14 +32,18 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "part": self._part,
             "logger": record.name,
-            "message": record.getMessage(),
+            # asyncio goes on with representations of tasks, and those quote their exceptions.
+            "message": record.getMessage().partition("\n")[0] if record.name == "asyncio" else record.getMessage(),
         }
         line.update({name: value for name, value in vars(record).items() if name not in _STANDARD})
         if record.exc_info and record.exc_info[1] is not None:
             line["error"] = describe(record.exc_info[1])
             frames = traceback.extract_tb(record.exc_info[2])
             line["at"] = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames[-8:]]
-        return _encoder.encode(line).decode()
+        try:
+            return _encoder.encode(line).decode()
+        except (UnicodeEncodeError, TypeError, ValueError):  # a lone surrogate, or keys that are no strings
+            return json.dumps(line, skipkeys=True, default=lambda value: type(value).__name__)
 
 
 def describe(error: BaseException) -> str:

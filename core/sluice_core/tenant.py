@@ -11,8 +11,11 @@ import msgspec
 from sluice_core.limits import MIB, Limits
 from sluice_core.names import STANDARD_LANE, dedicated_lane
 
+DETECTORS = frozenset({"email", "phone", "us_ssn", "credit_card", "ipv4", "ipv6"})
+"""Those of this release; a test holds them equal to what the room `redact` has, which this one must not import."""
+
 Action = Literal["Replace", "Mask", "Hash", "Keep"]
-KeyName = Annotated[str, msgspec.Meta(min_length=1, max_length=40, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
+KeyName = Annotated[str, msgspec.Meta(min_length=1, max_length=40, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z")]
 
 
 class _Spec(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, kw_only=True):
@@ -52,7 +55,7 @@ class Retention(_Spec, frozen=True):
 class CustomRule(_Spec, frozen=True):
     """A pattern of the tenant's own."""
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=40, pattern=r"^[a-z][a-z0-9_]*$")]
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=40, pattern=r"^[a-z][a-z0-9_]*\Z")]
     pattern: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
     action: Action = "Replace"
 

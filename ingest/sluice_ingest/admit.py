@@ -5,8 +5,8 @@ Invariant: a record that is admitted can be encoded, stored under its id and rea
 impossible later; and each refusal names the position of its draft in the body as sent.
 """
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
 
@@ -19,13 +19,14 @@ from sluice_core.limits import ENVELOPE_BYTES, MAX_ATTRIBUTE_DEPTH, MAX_LOG_ID_B
 from sluice_core.reasons import INVALID_FIELD, INVALID_TEXT, MISSING_FIELD, OTHER_TENANT, RECORD_TOO_LARGE
 from sluice_ingest.drafts import Draft, Drafts
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _INT64 = 1 << 63
 _UTF8_MOST = 4
 """Most bytes a character takes."""
 _LATEST = 253_402_300_800_000_000
 """Year 10000 in microseconds: what a stored date can still be read back as."""
-_OVERHEAD = 512
-"""Room for a submission's own fields in an envelope."""
+_ROOM = ENVELOPE_BYTES - 512
+"""What an envelope leaves for one submission."""
 
 
 class Rejection(msgspec.Struct, frozen=True):
@@ -69,41 +70,43 @@ def admit(
                 record = Record(None, text)
             else:
                 record = _check(draft, tenant_id, max_record_bytes)
-            if idempotency_key is not None and record.log_id is None:
+            if idempotency_key is not None and log_id is None and record.log_id is None:
                 record.log_id = idempotent_id(tenant_id, idempotency_key, index, encode_content(record))
+            records.append(record)
         except Refusal as refusal:
             rejected.append(Rejection(index, refusal))
-        else:
-            records.append(record)
     if log_id is not None:
         _name(records, log_id, len(drafts))
     return Admission(records, rejected)
 
 
 def submissions(
-    records: Sequence[Record], *, tenant_id: str, uid: str, request_id: str, source: str, received_at: int, base: int,
+    records: list[Record], *, tenant_id: str, uid: str, request_id: str, source: str, received_at: int, base: int,
     traceparent: str | None,
-) -> Iterator[bytes]:  # fmt: skip
+) -> list[bytes]:  # fmt: skip
     """The records as encoded submissions, each small enough for an envelope if it holds more than one record.
 
     `received_at` in microseconds since the epoch; `base` is the integer that generated ids count up from.
     """
-    base_id = base.to_bytes(ID_BYTES)
+    whole = Submission(
+        tenant_id, uid, request_id, source, received_at, base.to_bytes(ID_BYTES), 0, records, traceparent
+    )
+    encoded = encode_submission(whole)
+    return [encoded] if len(encoded) <= _ROOM or len(records) == 1 else _split(whole, len(encoded))
 
-    def encode(start: int, stop: int) -> Iterator[bytes]:
-        part = list(records[start:stop])
-        encoded = encode_submission(
-            Submission(tenant_id, uid, request_id, source, received_at, base_id, start, part, traceparent)
+
+def _split(submission: Submission, size: int) -> list[bytes]:
+    """The submission in about as many equal parts as its `size` in bytes calls for, each split again if need be."""
+    records = submission.records
+    step = -(-len(records) // min(len(records), size // _ROOM + 1))
+    parts: list[bytes] = []
+    for start in range(0, len(records), step):
+        part = msgspec.structs.replace(
+            submission, first=submission.first + start, records=records[start : start + step]
         )
-        if len(encoded) <= ENVELOPE_BYTES - _OVERHEAD or stop - start == 1:
-            yield encoded
-            return
-        pieces = min(stop - start, len(encoded) // (ENVELOPE_BYTES - _OVERHEAD) + 1)
-        step = -(-(stop - start) // max(pieces, 2))
-        for begin in range(start, stop, step):
-            yield from encode(begin, min(begin + step, stop))
-
-    yield from encode(0, len(records))
+        encoded = encode_submission(part)
+        parts += [encoded] if len(encoded) <= _ROOM or len(part.records) == 1 else _split(part, len(encoded))
+    return parts
 
 
 def log_ids(records: Sequence[Record], base: int) -> list[str]:
@@ -172,14 +175,16 @@ def read_timestamp(value: str | float) -> int:
     """
     if isinstance(value, str):
         try:
-            moment = datetime.fromisoformat(value)
+            moment = datetime.fromisoformat(value.upper())  # RFC 3339 allows a lower-case t and z
         except ValueError:
             raise Refusal(INVALID_FIELD, "`timestamp` is neither RFC 3339 nor a number of seconds.") from None
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
         try:
-            micros = int((moment - datetime.fromtimestamp(0, UTC)).total_seconds() * 1_000_000)
+            micros = (moment - _EPOCH) // timedelta(microseconds=1)
         except OverflowError:
             raise Refusal(INVALID_FIELD, "`timestamp` is out of range.") from None
+    elif isinstance(value, float) and not isfinite(value):
+        raise Refusal(INVALID_FIELD, "`timestamp` is not a finite number.")
     else:
         micros = _scale(value)
     if not 0 <= micros < _LATEST:
@@ -190,9 +195,9 @@ def read_timestamp(value: str | float) -> int:
 def _scale(value: float) -> int:
     magnitude = abs(value)
     if magnitude < 1e11:
-        return int(value * 1_000_000)
+        return round(value * 1_000_000)
     if magnitude < 1e14:
-        return int(value * 1000)
+        return round(value * 1000)
     if magnitude < 1e17:
         return int(value)
     return int(value // 1000)

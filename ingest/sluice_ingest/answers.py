@@ -16,6 +16,7 @@ MAX_LISTED_REJECTIONS = 1000
 RETRY_AFTER_SECONDS = 1
 
 Header = tuple[bytes, bytes]
+CLOSE: Header = (b"connection", b"close")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -109,5 +110,5 @@ def problem(refusal: Refusal, request_id: str, rejections: Sequence[Rejection] =
     if reason is METHOD_NOT_ALLOWED:
         headers.append((b"allow", b"POST"))
     if close:
-        headers.append((b"connection", b"close"))
+        headers.append(CLOSE)
     return Answer(reason.status, headers, _encode(body))

@@ -77,4 +77,6 @@ def _answer_error(request: Request[Any, Any, Any], error: Exception) -> Response
 def _answer_problem(reason: Reason) -> Response[bytes]:
     answer = problem(Refusal(reason), format_id(uuid7(time.time_ns() // 1_000_000)))
     headers = {name.decode(): value.decode() for name, value in answer.headers}
+    if reason is METHOD_NOT_ALLOWED:  # the intake answers for itself; every other route is only read
+        headers["allow"] = "GET"
     return Response(answer.body, status_code=answer.status, headers=headers, media_type=headers.pop("content-type"))

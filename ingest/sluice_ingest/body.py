@@ -7,10 +7,11 @@ import asyncio
 import sys
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from sluice_core.errors import Refusal
-from sluice_core.limits import KIB
+from sluice_core.limits import KIB, MIB
 from sluice_core.reasons import BODY_TOO_LARGE, CORRUPT_ENCODING, TRUNCATED_BODY, UNSUPPORTED_ENCODING
 
 if sys.version_info >= (3, 14):
@@ -24,6 +25,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 _ZSTD_WINDOW_LOG = 23
 """8 MiB, the window every zstd decoder must support (RFC 8878); a frame may ask for gigabytes."""
+_MOST_DISCARDED = 16 * MIB
+_DISCARD_SECONDS = 2.0
 _INLINE_BYTES = 32 * KIB
 """Above this inflating takes longer than handing it to a thread."""
 
@@ -51,6 +54,21 @@ async def read_body(receive: Receive, content_length: int | None, limit: int) ->
     if len(body) > limit:
         raise Refusal(BODY_TOO_LARGE, f"The body exceeds {limit} bytes.")
     return bytes(body)
+
+
+async def discard_body(receive: Receive) -> None:
+    """Read what is left of a body for nothing, within bounds.
+
+    A connection closed with bytes unread is reset, and its sender may then never read the answer that says why.
+    """
+    left = _MOST_DISCARDED
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_SECONDS):
+            more = True
+            while more and left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                more = message.get("more_body", False)
 
 
 async def inflate(body: bytes, encoding: bytes | None, limit: int) -> bytes:

@@ -16,9 +16,12 @@ from sluice_core.errors import BrokerError, BrokerFull, BrokerUnavailable, Refus
 from sluice_core.limits import ENVELOPE_BYTES
 from sluice_core.names import lane_stream, lane_subject
 from sluice_core.reasons import BROKER_FULL, BROKER_UNAVAILABLE, OVERLOADED
-from sluice_ingest.metrics import COMMIT_SECONDS, ENVELOPE_BYTES_SIZES, QUEUED_BYTES
+from sluice_ingest.metrics import COMMIT_SECONDS, ENVELOPE_BYTES_SIZES
 
 log = logging.getLogger(__name__)
+
+_WRAPPER = 16
+"""More than an envelope adds to its submissions."""
 
 
 class Publisher(Protocol):
@@ -66,7 +69,8 @@ class GroupCommit:
         self._publish_timeout = publish_timeout
         self._request_timeout = request_timeout
         self._max_queued_bytes = max_queued_bytes
-        self._queued_bytes = 0
+        self.queued_bytes = 0
+        """Encoded submissions that wait for a commit."""
         self._lanes: dict[str, _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -76,14 +80,18 @@ class GroupCommit:
         Raises Refusal: OVERLOADED when too much is waiting and BROKER_FULL when the stream is at its limit (nothing of
         the last envelope was stored), BROKER_UNAVAILABLE when it is not known.
         """
+        if not submissions:
+            return
         size = sum(map(len, submissions))
-        if self._queued_bytes + size > self._max_queued_bytes:
+        # Alone in the queue even one larger than the queue is taken, or it could never be.
+        if self.queued_bytes and self.queued_bytes + size > self._max_queued_bytes:
             raise Refusal(OVERLOADED)
         loop = asyncio.get_running_loop()
         ticket = _Ticket(len(submissions), loop.time() + self._request_timeout, loop.create_future())
         queue = self._lanes.setdefault(lane, _Lane())
         queue.waiting.extend((submission, ticket) for submission in submissions)
-        self._change_queued(size)
+        queue.size += size
+        self.queued_bytes += size
         self._pump(lane, queue)
         try:
             await ticket.done
@@ -98,7 +106,10 @@ class GroupCommit:
             await asyncio.wait(self._tasks)
 
     def _pump(self, lane: str, queue: "_Lane") -> None:
-        while queue.waiting and queue.in_flight < self._in_flight:
+        # Another commit beside one in flight only for a full envelope: many small ones would cost more than they gain.
+        while queue.waiting and (
+            queue.in_flight == 0 or (queue.size >= ENVELOPE_BYTES and queue.in_flight < self._in_flight)
+        ):
             batch = self._take(queue)
             if batch:
                 queue.in_flight += 1
@@ -113,7 +124,7 @@ class GroupCommit:
         size = freed = 0
         while queue.waiting:
             submission, ticket = queue.waiting[0]
-            if batch and size + len(submission) > ENVELOPE_BYTES:
+            if batch and size + len(submission) > ENVELOPE_BYTES - _WRAPPER:
                 break
             queue.waiting.popleft()
             freed += len(submission)
@@ -122,7 +133,8 @@ class GroupCommit:
             if not ticket.done.done():
                 batch.append((submission, ticket))
                 size += len(submission)
-        self._change_queued(-freed)
+        queue.size -= freed
+        self.queued_bytes -= freed
         return batch
 
     async def _publish(self, lane: str, queue: "_Lane", batch: list[tuple[bytes, _Ticket]]) -> None:
@@ -147,16 +159,13 @@ class GroupCommit:
             queue.in_flight -= 1
             self._pump(lane, queue)
 
-    def _change_queued(self, change: int) -> None:
-        self._queued_bytes += change
-        QUEUED_BYTES.set(self._queued_bytes)
-
 
 class _Lane:
     """What waits for a lane, and how many commits of it are in flight."""
 
-    __slots__ = ("in_flight", "waiting")
+    __slots__ = ("in_flight", "size", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[tuple[bytes, _Ticket]] = deque()
+        self.size = 0
         self.in_flight = 0

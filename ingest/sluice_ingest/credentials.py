@@ -5,12 +5,14 @@ Invariant: a key that has the wrong form or checksum is refused here, so that gu
 
 import binascii
 from base64 import b64decode
+from functools import lru_cache
 
 from sluice_core.errors import Refusal
 from sluice_core.keys import is_key, key_digest
 from sluice_core.reasons import KEY_INVALID, KEY_MISSING
 
 
+@lru_cache(maxsize=4096)  # a shipper sends the same header with every request; refusals are not kept
 def read_key_digest(authorization: bytes | None) -> str:
     """Digest of the key in `Bearer <key>` or, as the password, in `Basic <base64>`.
 

@@ -91,7 +91,7 @@ def _read_json(body: bytes) -> Drafts:
     except RecursionError:
         raise Refusal(MALFORMED_JSON, "The JSON is nested too deeply.") from None
     except msgspec.DecodeError as error:
-        raise _malformed(error) from None
+        raise (_malformed(error) if body.strip() else Refusal(EMPTY_BODY)) from None
     if body.lstrip()[:1] != b"[":
         return [_read_one(body)]
     try:
@@ -110,7 +110,9 @@ def _read_lines(body: bytes) -> Drafts:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     else:
-        return list(drafts)
+        # A record over two lines, or two on one, would decode here and not line by line; positions would differ, too.
+        if len(drafts) == body.count(b"\n") + (not body.endswith(b"\n")):
+            return list(drafts)
     return [_read_one(line) for line in body.split(b"\n") if line.strip()]
 
 
@@ -129,6 +131,8 @@ def _read_one(raw: bytes | msgspec.Raw) -> Draft | Refusal:
         return _fold(_any.decode(raw))
     except msgspec.ValidationError as error:
         return Refusal(INVALID_FIELD, f"{error}.")
+    except msgspec.DecodeError as error:  # the first decoder stopped at an odd field, before what is malformed
+        return _malformed(error)
     except UnicodeDecodeError:
         return Refusal(INVALID_TEXT)
     except RecursionError:

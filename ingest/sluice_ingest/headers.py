@@ -16,7 +16,20 @@ from sluice_core.reasons import INVALID_HEADER, OTHER_TENANT
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/=@+-]{1,128}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.{0,64})?")
+_SINGLE = frozenset(
+    {
+        b"authorization",
+        b"content-encoding",
+        b"content-type",
+        b"idempotency-key",
+        b"x-log-id",
+        b"x-scope-orgid",
+        b"x-tenant-id",
+    }
+)
 _MAX_IDEMPOTENCY_KEY = 255
+_MOST_DIGITS = 18
+"""Of a Content-Length; Python refuses to read thousands of them."""
 
 
 class RequestHeaders(msgspec.Struct, frozen=True, gc=False):
@@ -39,6 +52,13 @@ def read_request_id(headers: dict[bytes, bytes]) -> str | None:
     return value.decode("ascii") if _REQUEST_ID.fullmatch(value) else None
 
 
+def check_repeated(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raises Refusal with INVALID_HEADER when one that Sluice reads stands twice: nobody may hide a value in it."""
+    names = [name for name, _ in headers if name in _SINGLE]
+    if len(set(names)) != len(names):
+        raise Refusal(INVALID_HEADER, f"Each of {', '.join(sorted(name.decode() for name in _SINGLE))} may stand once.")
+
+
 def read_headers(headers: dict[bytes, bytes]) -> RequestHeaders:
     """Read the headers of a request. Raises Refusal with INVALID_HEADER."""
     get = headers.get
@@ -51,7 +71,7 @@ def read_headers(headers: dict[bytes, bytes]) -> RequestHeaders:
         get(b"authorization"),
         get(b"content-type"),
         get(b"content-encoding"),
-        int(length) if length is not None and length.isdigit() else None,
+        int(length) if length is not None and length.isdigit() and len(length) <= _MOST_DIGITS else None,
         () if tenant is None and scope is None else _tenants(value for value in (tenant, scope) if value is not None),
         None if log_id is None else _text(log_id, "X-Log-ID", MAX_LOG_ID_BYTES),
         None if key is None else _text(key, "Idempotency-Key", _MAX_IDEMPOTENCY_KEY),

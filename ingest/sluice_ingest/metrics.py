@@ -1,5 +1,7 @@
 """What ingest counts. Label values are tenant ids, reason codes and routes: never anything a request brought."""
 
+from functools import cache
+
 from prometheus_client import Counter, Gauge, Histogram
 
 REQUESTS = Counter(
@@ -28,4 +30,16 @@ ENVELOPE_BYTES_SIZES = Histogram(
     buckets=(1024, 4096, 16384, 65536, 131072, 262144, 524288, 1048576),
 )
 QUEUED_BYTES = Gauge("sluice_ingest_queued_bytes", "Encoded submissions that wait for a commit.")
-TENANTS = Gauge("sluice_ingest_tenants", "Tenants known, those that are gone included.")
+TENANTS = Gauge("sluice_ingest_tenants", "Tenants known that are not gone.")
+
+
+@cache  # one entry a tenant, as the counters themselves have
+def accepted_by(tenant_id: str) -> tuple[Counter, Counter]:
+    """The counters of a tenant's accepted records and bytes; looking them up by label costs more than counting."""
+    return ACCEPTED_RECORDS.labels(tenant_id), ACCEPTED_BYTES.labels(tenant_id)
+
+
+@cache  # as many as there are reasons
+def requests_with(outcome: str) -> Counter:
+    """The counter of requests with this outcome."""
+    return REQUESTS.labels(outcome)

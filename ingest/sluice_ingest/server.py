@@ -19,7 +19,7 @@ from sluice_core.errors import SluiceError
 from sluice_ingest.app import create_app
 from sluice_ingest.commit import GroupCommit
 from sluice_ingest.intake import Intake
-from sluice_ingest.metrics import TENANTS
+from sluice_ingest.metrics import QUEUED_BYTES, TENANTS
 from sluice_ingest.settings import IngestSettings
 from sluice_ingest.tenants import Provisioning
 
@@ -53,7 +53,6 @@ async def serve(settings: IngestSettings) -> int:
 
     broker = Broker(settings, on_closed=give_up)
     view = TenantsView(broker)
-    TENANTS.set_function(lambda: len(view.tenants()))
     commits = GroupCommit(
         broker,
         in_flight=settings.commits_in_flight,
@@ -61,8 +60,10 @@ async def serve(settings: IngestSettings) -> int:
         request_timeout=settings.request_timeout - settings.publish_timeout,
         max_queued_bytes=settings.max_queued_bytes,
     )
+    TENANTS.set_function(lambda: len(view.tenants()))
+    QUEUED_BYTES.set_function(lambda: commits.queued_bytes)
     intake = Intake(view, commits, Provisioning(broker) if settings.auth == "none" else None)
-    server = _Server(_config(create_app(intake, view), settings))
+    server = _Server(server_config(create_app(intake, view), settings))
     # The broker may come later than we do: requests are answered 503 until then.
     following = asyncio.create_task(_follow(broker, view))
     following.add_done_callback(lambda task: None if task.cancelled() else stop.set())
@@ -94,7 +95,8 @@ async def _follow(broker: Broker, view: TenantsView) -> None:
         raise
 
 
-def _config(app: Litestar, settings: IngestSettings) -> uvicorn.Config:
+def server_config(app: Litestar, settings: IngestSettings) -> uvicorn.Config:
+    """How uvicorn runs the application; also for the bare echo that benchmarks compare with."""
     return uvicorn.Config(
         app,
         host=settings.host,

@@ -56,11 +56,10 @@ async def find_key_holder(view: View, digest: str) -> TenantConfig:
     """
     config = view.holder(digest)
     if config is None:
-        if not await view.confirm(CONFIRM_SECONDS) and not view.complete:
-            raise Refusal(NOT_READY)
+        confirmed = await view.confirm(CONFIRM_SECONDS)
         config = view.holder(digest)
         if config is None:
-            raise Refusal(KEY_INVALID)
+            raise Refusal(KEY_INVALID if confirmed else NOT_READY)
     return may_send(config)
 
 

@@ -15,6 +15,7 @@ from typing import Self
 import msgspec
 
 from sluice_core.edge.broker import Msg
+from sluice_core.edge.lanes import lane_exists
 from sluice_core.edge.registry import Claim
 from sluice_core.edge.replica_set import set_up_replica_set
 from sluice_core.edge.tenants_view import TenantsView
@@ -91,7 +92,6 @@ class EmbeddedStack:
     async def __aenter__(self) -> Self:
         """Start everything and wait until it is ready. Raises SluiceError; then nothing is left running."""
         async with AsyncExitStack() as stack:
-            remove_endpoints(self.data_dir)
             self.servers = await stack.enter_async_context(
                 Servers(self.data_dir, environ=self._environ, bootstrap=_bootstrap)
             )
@@ -127,17 +127,22 @@ class EmbeddedStack:
             self.data_dir, self._port or free_port(), self._environ, secrets, ports, auth=self._auth
         )
         self.workers = {}
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.ingest.start())
-            for lane in self._wanted_lanes():
-                group.create_task(self._start_worker(lane))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.ingest.start())
+                for lane in self._wanted_lanes():
+                    group.create_task(self.start_worker(lane))
+        except BaseExceptionGroup as failures:  # the first says enough, and its sentence is what a person should read
+            raise failures.exceptions[0] from None
         self._write_endpoints()
 
-    async def _start_worker(self, lane: str) -> None:
+    async def start_worker(self, lane: str) -> None:
+        """Start a worker on a lane and keep it running; for lanes that were left without one."""
         ports, secrets = self.servers.ports, self.servers.credentials
         worker = worker_part(self.data_dir, free_port(), self._environ, secrets, ports, lane=lane)
         await worker.start()
         self.workers[lane] = worker
+        self._idle_lanes -= {lane}
         self._supervise(worker)
 
     async def _stop_parts(self) -> None:
@@ -156,8 +161,11 @@ class EmbeddedStack:
             await asyncio.sleep(_REFRESH_SECONDS)
             try:
                 wanted = self._wanted_lanes()
+                for lane in self._view.lanes() - wanted - self._idle_lanes:
+                    if await lane_exists(self.rights.broker, lane):
+                        wanted.add(lane)  # its tenant is going, which waits until a worker has finished the lane
                 for lane in wanted - self.workers.keys():
-                    await self._start_worker(lane)
+                    await self.start_worker(lane)
                 for lane in self.workers.keys() - wanted:
                     await _cancel(self._supervision.pop(self.workers[lane].name))
                     await self.workers.pop(lane).stop()

@@ -12,6 +12,7 @@ from typing import Self
 
 from sluice_local import binaries
 from sluice_local.credentials import Credentials
+from sluice_local.endpoints import remove_endpoints
 from sluice_local.lock import DirectoryLock
 from sluice_local.mongod import Bootstrap, Mongod
 from sluice_local.nats_server import MAX_FILE, NatsServer
@@ -78,6 +79,8 @@ class Servers:
         binary_of_mongod = await asyncio.to_thread(binaries.find, binaries.MONGOD, self._environ)
         await self._lock.acquire()
         try:
+            # A killed owner's, and nobody else's: a stack that runs still has the lock and needs its file.
+            remove_endpoints(self.data_dir)
             self.credentials = Credentials.load_or_create(self.data_dir)
             self.ports = Ports.choose(self.data_dir, nats=self._nats_port, mongod=self._mongodb_port)
             self.nats = NatsServer(

@@ -4,12 +4,14 @@ Invariant: two records with the same content give the same hash whenever and whe
 original is dropped, nothing in the document lets anybody look it up.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from sluice_core.edge.store import Unencodable, encode_document
-from sluice_core.envelope import encode_content
+from sluice_core.edge.store import encode_fields, join_document
+from sluice_core.envelope import Record, Submission, encode_content
+from sluice_core.errors import Unencodable
 from sluice_core.tenant import TenantConfig
 from sluice_redact import Redacted, RedactionError, Redactor
 from sluice_worker.handle import Item
@@ -69,56 +71,77 @@ class Preparer:
         """
         records = [item.submission.records[item.position] for item in batch]
         outcomes = self._redactor.redact([record.text for record in records])
-        seconds = (now - started).total_seconds()
+        stamps = {"processed_at": now, "processing_time": (now - started).total_seconds()}
         totals: dict[str, int] = {}
         prepared: list[Prepared] = []
+        submission: Submission | None = None
         for item, record, outcome in zip(batch, records, outcomes, strict=True):
-            log_id = item.submission.log_id(item.position)
+            if item.submission is not submission:
+                submission = item.submission
+                common, plain = self._common(submission, stamps)
+            log_id = submission.log_id(item.position)
             try:
                 if isinstance(outcome, RedactionError):
                     raise outcome
                 content_hash = self._hash(encode_content(record))
-                document = self._document(item, log_id, outcome, content_hash, now, seconds)
-                for detector, count in document["redactions"].items():
-                    totals[detector] = totals.get(detector, 0) + count
-                prepared.append(Prepared(item, log_id, content_hash, encode_document(document), None))
+                own, hits = self._own(item, record, log_id, outcome, content_hash)
+                is_plain = record.timestamp is None and record.attributes is None
+                document = join_document(encode_fields(own), plain if is_plain else common)
             except (RedactionError, Unencodable) as error:
                 prepared.append(Prepared(item, log_id, "", b"", error))
+                continue
+            prepared.append(Prepared(item, log_id, content_hash, document, None))
+            for detector, count in hits.items():
+                totals[detector] = totals.get(detector, 0) + count
         return prepared, totals
 
-    def _document(
-        self, item: Item, log_id: str, redacted: Redacted, content_hash: str, now: datetime, seconds: float
-    ) -> dict[str, Any]:
-        submission = item.submission
-        record = submission.records[item.position]
+    def _common(self, submission: Submission, stamps: dict[str, Any]) -> tuple[bytes, bytes]:
+        """What all documents of a submission share, encoded: of any record, and of one that is only a text."""
         received_at = moment(submission.received_at)
-        document: dict[str, Any] = {"_id": log_id, "source": submission.source}
-        if self.config.keep_original:
-            document["original_text"] = record.text
-        document["modified_data"] = redacted.text
-        document["redactions"] = dict(redacted.hits)
-        document["timestamp"] = received_at if record.timestamp is None else moment(record.timestamp)
-        document["received_at"] = received_at
-        document["processed_at"] = now
-        document["processing_time"] = seconds
-        document["char_count"] = len(record.text)
-        document["content_hash"] = content_hash
-        document["correlation_id"] = submission.request_id
-        document["attributes"] = {}
-        if record.attributes is not None:
-            document["attributes"], hits = self._redactor.redact_values(record.attributes)
-            document["redactions"] = _add(redacted.hits, hits)
+        common = {
+            "source": submission.source,
+            "received_at": received_at,
+            **stamps,
+            "correlation_id": submission.request_id,
+            "policy_revision": self.config.policy_revision,
+        }
         if submission.traceparent is not None:
-            document["traceparent"] = submission.traceparent
-        document["policy_revision"] = self.config.policy_revision
-        document["version"] = item.version.document()
-        return document
+            common["traceparent"] = submission.traceparent
+        return encode_fields(common), encode_fields({**common, "timestamp": received_at, "attributes": {}})
+
+    def _own(
+        self, item: Item, record: Record, log_id: str, redacted: Redacted, content_hash: str
+    ) -> tuple[dict[str, Any], Mapping[str, int]]:
+        """The fields of one document that it shares with no other, and its hits."""
+        hits = redacted.hits
+        fields: dict[str, Any] = {"_id": log_id}
+        if self.config.keep_original:
+            fields["original_text"] = record.text
+        fields["modified_data"] = redacted.text
+        fields["char_count"] = len(record.text)
+        fields["content_hash"] = content_hash
+        fields["version"] = item.version.document()
+        if record.timestamp is not None or record.attributes is not None:
+            micros = item.submission.received_at if record.timestamp is None else record.timestamp
+            fields["timestamp"] = moment(micros)
+            fields["attributes"], more = self._redactor.redact_values(record.attributes or {})
+            hits = _add(hits, more) if more else hits
+        fields["redactions"] = dict(hits)
+        return fields, hits
+
+
+def refuse(batch: list[Item], failure: Exception) -> list[Prepared]:
+    """The records of a batch of which none can be prepared."""
+    return [Prepared(item, item.submission.log_id(item.position), "", b"", failure) for item in batch]
 
 
 def moment(micros: int) -> datetime:
-    """A date from microseconds since the epoch."""
-    return _EPOCH + timedelta(microseconds=micros)
+    """A date from microseconds since the epoch. Raises Unencodable for one that no calendar has."""
+    try:
+        return _EPOCH + timedelta(microseconds=micros)
+    except OverflowError:
+        raise Unencodable("OverflowError") from None
 
 
-def _add(one: Any, other: Any) -> dict[str, int]:
+def _add(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}

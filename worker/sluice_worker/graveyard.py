@@ -5,8 +5,8 @@ Invariant: a record is acknowledged as dead only after the broker has its dead l
 
 from sluice_core.edge.broker import Broker
 from sluice_core.edge.dead_letters import DeadLetter, version_text, write_dead_letter
-from sluice_core.edge.store import Unencodable
 from sluice_core.envelope import encode_record
+from sluice_core.errors import Unencodable
 from sluice_core.names import UNREADABLE
 from sluice_core.reasons import (
     REDACTION_FAILED,
@@ -20,6 +20,8 @@ from sluice_worker import metrics
 from sluice_worker.documents import Prepared
 from sluice_worker.handle import Message
 from sluice_worker.sink import Outcome
+
+_BURIED = frozenset({REDACTION_FAILED.code, UNENCODABLE_RECORD.code, WRITE_REFUSED.code})
 
 
 class Graveyard:
@@ -36,7 +38,7 @@ class Graveyard:
 
     def takes(self, reason: Reason) -> bool:
         """Whether an outcome with this reason needs a dead letter."""
-        return reason in {REDACTION_FAILED, UNENCODABLE_RECORD, WRITE_REFUSED}
+        return reason.code in _BURIED
 
     async def bury(self, outcome: Outcome) -> None:
         """Keep a record as a dead letter. Raises BrokerError; burying twice is possible and harmless."""

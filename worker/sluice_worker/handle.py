@@ -4,7 +4,6 @@ Invariant: every record of every message ends in exactly one batch or one verdic
 when all of it has been decided.
 """
 
-from collections.abc import Callable
 from enum import Enum
 
 import msgspec
@@ -88,9 +87,12 @@ def items(message: Message) -> list[tuple[Submission, list[Item]]]:
     return result
 
 
-def by_delay(batch: list[Item], delay: Callable[[int], float]) -> dict[float, list[Item]]:
-    """A batch taken apart by how many seconds its records are held; `delay` takes a length in characters."""
+def by_delay(batch: list[Item], seconds_per_char: float) -> dict[float, list[Item]]:
+    """A batch taken apart by how many seconds its records are held."""
+    if seconds_per_char == 0:
+        return {0.0: batch}
     groups: dict[float, list[Item]] = {}
     for item in batch:
-        groups.setdefault(delay(len(item.submission.records[item.position].text)), []).append(item)
+        characters = len(item.submission.records[item.position].text)
+        groups.setdefault(characters * seconds_per_char, []).append(item)
     return groups

@@ -9,52 +9,29 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
 
-from sluice_core.edge.lanes import ACK_WAIT_SECONDS
-from sluice_core.edge.pull import Delivery
-from sluice_core.edge.store import AccessDenied
-from sluice_core.errors import BrokerUnavailable
+from sluice_core.errors import AccessDenied, BrokerUnavailable
 from sluice_core.reasons import TENANT_UNKNOWN, Reason
 from sluice_core.tenant import TenantConfig
+from sluice_redact import PolicyError
 from sluice_worker import metrics
-from sluice_worker.documents import Prepared
+from sluice_worker.documents import Prepared, refuse
 from sluice_worker.graveyard import Graveyard
 from sluice_worker.handle import Item, Message, Verdict, by_delay, items, judge
+from sluice_worker.in_flight import InFlight, Lane
 from sluice_worker.patience import persist
 from sluice_worker.preparers import Preparers
 from sluice_worker.sink import Outcome, Store, write
-from sluice_worker.window import Source, pull_window
+from sluice_worker.window import pull_window
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_SECONDS = ACK_WAIT_SECONDS / 3
 _CONFIRM_SECONDS = 5.0
 _PAUSE_SECONDS = 0.5
-
-
-class Lane(Source, Protocol):
-    """The lane's consumer."""
-
-    async def acknowledge(self, delivery: Delivery) -> None:
-        """Finish a message."""
-        ...
-
-    async def in_progress(self, delivery: Delivery) -> None:
-        """Ask for more time."""
-        ...
-
-    async def give_back(self, delivery: Delivery) -> None:
-        """Have it delivered again."""
-        ...
-
-    @property
-    def waiting(self) -> tuple[Delivery, ...]:
-        """Pulled and in no window yet."""
-        ...
 
 
 class View(Protocol):
@@ -90,18 +67,15 @@ class Loop:
         self._store = store
         self._preparers = preparers
         self._graveyard = graveyard
-        self._most_bytes = in_flight_bytes
+        self._in_flight = InFlight(lane, in_flight_bytes)
         self._seconds_per_char = seconds_per_char
         self._windows = asyncio.Semaphore(parallel_windows)
         self._writes = asyncio.Semaphore(parallel_writes)
-        self._in_flight: set[Message] = set()
-        self._bytes = 0
-        self._room = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Pull and process until cancelled; what is in flight then goes on, see `stop`."""
-        heartbeat = asyncio.create_task(self._heartbeat())
+        heartbeat = asyncio.create_task(self._in_flight.heartbeat())
         try:
             while True:
                 await self._windows.acquire()
@@ -112,7 +86,7 @@ class Loop:
                     if not window:
                         self._windows.release()
                 if window:
-                    self._spawn(self._process(window))
+                    self._spawn(self._process(window), window)
         finally:
             heartbeat.cancel()
 
@@ -126,51 +100,45 @@ class Loop:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for message in list(self._in_flight):
-            await self._lane.give_back(message.delivery)
+        await self._in_flight.give_back()
 
     async def _pull(self) -> list[Message]:
-        while self._bytes >= self._most_bytes:
-            self._room.clear()
-            await self._room.wait()
+        room = await self._in_flight.room()
         window: list[Message] = []
         try:
-            await pull_window(self._lane, self._most_bytes - self._bytes, window)
+            await pull_window(self._lane, room, window)
         except BrokerUnavailable:
             await asyncio.sleep(_PAUSE_SECONDS)
         finally:
             for message in window:  # also when cancelled in the middle: what was pulled must be given back
                 self._in_flight.add(message)
-                self._change_bytes(message.size)
-                if message.delivery.delivered > 1:
-                    metrics.REDELIVERED.inc()
         return window
 
     async def _process(self, window: list[Message]) -> None:
         try:
-            batches: dict[str, list[Item]] = defaultdict(list)
+            batches: dict[tuple[str, str], list[Item]] = defaultdict(list)
             for message in window:
                 if message.envelope is None:
-                    await persist("dead letters", partial(self._graveyard.bury_message, message))
-                    await self._settle(message, 1)
+                    self._spawn(self._bury_message(message), [message], name="bury")
                     continue
                 if message.unsettled == 0:
-                    await self._settle(message, 0)
+                    await self._in_flight.settle(message, 0)
                 for submission, part in items(message):
                     verdict = judge(submission, self._view.tenant(submission.tenant_id), confirmed=False)
                     if verdict is Verdict.UNSURE:
                         verdict = await self._confirm(part[0]) if part else Verdict.DISCARD
                     if verdict is Verdict.STORE:
-                        batches[submission.tenant_id] += part
+                        batches[submission.tenant_id, submission.uid] += part
                     else:
                         await self._finish_all(part, TENANT_UNKNOWN)
             metrics.WINDOW_RECORDS.observe(sum(map(len, batches.values())))
             started = datetime.now(UTC)
             now = []
-            for tenant_id, batch in batches.items():
-                for delay, group in by_delay(batch, self._delay).items():
+            for (tenant_id, _), batch in batches.items():
+                for delay, group in by_delay(batch, self._seconds_per_char).items():
                     if delay:
-                        self._spawn(self._hold(delay, tenant_id, group, started), name="hold")
+                        held = [item.message for item in group]
+                        self._spawn(self._hold(delay, tenant_id, group, started), held, name="hold")
                     else:
                         now.append(self._store_batch(tenant_id, group, started))
             await asyncio.gather(*now)
@@ -188,9 +156,6 @@ class Loop:
 
         return await persist("tenants", read_again)
 
-    def _delay(self, characters: int) -> float:
-        return characters * self._seconds_per_char
-
     async def _hold(self, delay: float, tenant_id: str, batch: list[Item], started: datetime) -> None:
         await asyncio.sleep(delay)
         task = asyncio.current_task()
@@ -204,7 +169,13 @@ class Loop:
             if config is None or config.uid != batch[0].submission.uid:
                 await self._finish_all(batch, TENANT_UNKNOWN)
                 return
-            prepared, hits = self._preparers.get(config).prepare(batch, datetime.now(UTC), started)
+            try:
+                preparer = self._preparers.get(config)
+            except PolicyError as error:  # of another release: what cannot be redacted must not be stored
+                prepared = refuse(batch, error)
+                hits: dict[str, int] = {}
+            else:
+                prepared, hits = preparer.prepare(batch, datetime.now(UTC), started)
             for detector, count in hits.items():
                 metrics.REDACTIONS.labels(tenant_id, detector).inc(count)
             good = [one for one in prepared if one.failure is None]
@@ -226,60 +197,52 @@ class Loop:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _finish(self, tenant_id: str, outcomes: list[Outcome]) -> None:
-        counts: dict[Reason, int] = defaultdict(int)
+        dead = [outcome for outcome in outcomes if self._graveyard.takes(outcome.reason)]
+        if dead:
+            # On its own: a tenant whose dead letters are full must not hold a window that others wait for.
+            self._spawn(self._bury(tenant_id, dead), [one.prepared.item.message for one in dead], name="bury")
+            outcomes = [outcome for outcome in outcomes if not self._graveyard.takes(outcome.reason)]
+        await self._settle_all(tenant_id, outcomes)
+
+    async def _bury(self, tenant_id: str, dead: list[Outcome]) -> None:
+        for outcome in dead:
+            await persist("dead letters", partial(self._graveyard.bury, outcome))
+        await self._settle_all(tenant_id, dead)
+
+    async def _bury_message(self, message: Message) -> None:
+        await persist("dead letters", partial(self._graveyard.bury_message, message))
+        await self._in_flight.settle(message, 1)
+
+    async def _settle_all(self, tenant_id: str, outcomes: list[Outcome]) -> None:
+        counts: dict[str, int] = defaultdict(int)
         finished: dict[Message, int] = defaultdict(int)
         now = time.time()
         for outcome in outcomes:
-            if self._graveyard.takes(outcome.reason):
-                await persist("dead letters", partial(self._graveyard.bury, outcome))
-            counts[outcome.reason] += 1
+            counts[outcome.reason.code] += 1
             finished[outcome.prepared.item.message] += 1
-        for reason, count in counts.items():
-            metrics.SETTLED.labels(tenant_id, reason.code).inc(count)
+        for code, count in counts.items():
+            metrics.SETTLED.labels(tenant_id, code).inc(count)
         for submission in {id(s): s for s in (one.prepared.item.submission for one in outcomes)}.values():
             metrics.ACCEPT_TO_STORE.observe(max(0.0, now - submission.received_at / 1e6))
         for message, count in finished.items():
-            await self._settle(message, count)
+            await self._in_flight.settle(message, count)
 
     async def _finish_all(self, batch: list[Item], reason: Reason) -> None:
         for item in batch:
             # The tenant is not known, so its name is not worth a label of its own.
             metrics.SETTLED.labels("", reason.code).inc()
-            await self._settle(item.message, 1)
+            await self._in_flight.settle(item.message, 1)
 
-    async def _settle(self, message: Message, count: int) -> None:
-        message.unsettled -= count
-        if message.unsettled > 0 or message not in self._in_flight:
-            return
-        self._in_flight.discard(message)
-        self._change_bytes(-message.size)
-        try:
-            await self._lane.acknowledge(message.delivery)
-        except BrokerUnavailable:
-            return  # delivered again, and found to be stored already
-        metrics.ENVELOPES.inc()
-
-    async def _heartbeat(self) -> None:
-        while True:
-            await asyncio.sleep(HEARTBEAT_SECONDS)
-            try:
-                for delivery in [*(message.delivery for message in self._in_flight), *self._lane.waiting]:
-                    await self._lane.in_progress(delivery)
-            except BrokerUnavailable:
-                log.warning("the broker got no sign of life; what is in flight may be delivered again")
-
-    def _change_bytes(self, change: int) -> None:
-        self._bytes += change
-        metrics.IN_FLIGHT_BYTES.set(self._bytes)
-        self._room.set()
-
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str = "window") -> None:
-        task = asyncio.create_task(work, name=name)
+    def _spawn(self, work: Coroutine[Any, Any, None], messages: Sequence[Message], name: str = "window") -> None:
+        task = asyncio.create_task(self._guard(work, messages), name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._tasks.discard)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # Its messages stay unacknowledged and come again when their time is up.
-            log.error("work on a window failed", exc_info=error)
+    async def _guard(self, work: Coroutine[Any, Any, None], messages: Sequence[Message]) -> None:
+        try:
+            await work
+        except Exception:  # a bug; what it was working on must neither be lost nor be kept from coming again
+            log.exception("work on a window failed")
+            for message in messages:
+                # Without signs of life the broker delivers it again when its waiting time is over.
+                self._in_flight.let_go(message)

@@ -79,9 +79,15 @@ async def _run(settings: WorkerSettings, broker: Broker, view: TenantsView, stor
             seconds_per_char=settings.simulated_seconds_per_char,
         )
         log.info("working", extra={"lane": settings.lane})
+        working = asyncio.create_task(loop.run())
         try:
-            await loop.run()
+            # Both run for ever; a worker that no longer hears of its tenants must not go on with what it knew.
+            ended, _ = await asyncio.wait([working, following], return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()
         finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
             await puller.stop()
             await loop.stop(settings.shutdown_timeout)
     finally:

@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from sluice_core.edge.store import Existing, Inserted
+from sluice_core.errors import WriteRefused
 from sluice_core.reasons import DUPLICATE, OUTDATED, REPLACED, STORED, WRITE_REFUSED, Reason
 from sluice_core.version import Version
 from sluice_worker.documents import Prepared
@@ -30,8 +31,8 @@ class Store(Protocol):
         """Hash and version of what is there."""
         ...
 
-    async def raise_versions(self, tenant_id: str, versions: Mapping[str, Version]) -> None:
-        """Set newer versions."""
+    async def raise_versions(self, tenant_id: str, versions: Mapping[str, Existing]) -> int:
+        """Set newer versions where the content is still this one; returns on how many."""
         ...
 
     async def replace(self, tenant_id: str, log_id: str, version: Version, document: bytes) -> bool:
@@ -53,11 +54,10 @@ async def write(store: Store, tenant_id: str, batch: Sequence[Prepared]) -> list
     for _ in range(_MOST_ROUNDS):
         inserted = await store.insert(tenant_id, [prepared.document for prepared in winners])
         taken = set(inserted.existing)
+        if inserted.refused:
+            outcomes += await _settle_refused(store, tenant_id, winners, inserted.refused)
         for position, prepared in enumerate(winners):
-            if position in inserted.refused:
-                detail = f"the database answered error {inserted.refused[position]}"
-                outcomes.append(Outcome(prepared, WRITE_REFUSED, detail))
-            elif position not in taken:
+            if position not in taken and position not in inserted.refused:
                 outcomes.append(Outcome(prepared, STORED))
         if not taken:
             return outcomes
@@ -86,13 +86,29 @@ def fold(batch: Sequence[Prepared]) -> tuple[list[Prepared], list[Outcome]]:
     return list(newest.values()), outcomes
 
 
+async def _settle_refused(
+    store: Store, tenant_id: str, batch: Sequence[Prepared], refused: Mapping[int, int]
+) -> list[Outcome]:
+    """A validator is asked before the ids are: what it refuses may be stored already, from before there was one."""
+    found = await store.find(tenant_id, [batch[position].log_id for position in refused])
+    outcomes: list[Outcome] = []
+    for position, code in refused.items():
+        prepared = batch[position]
+        existing = found.get(prepared.log_id)
+        if existing is not None and existing.content_hash == prepared.content_hash:
+            outcomes.append(Outcome(prepared, DUPLICATE))
+        else:
+            outcomes.append(Outcome(prepared, WRITE_REFUSED, f"the database answered error {code}"))
+    return outcomes
+
+
 async def _settle_existing(
     store: Store, tenant_id: str, taken: Sequence[Prepared], outcomes: list[Outcome]
 ) -> list[Prepared]:
     """Decide about records whose id is there; returns those to insert again, since it no longer is."""
     found = await store.find(tenant_id, [prepared.log_id for prepared in taken])
     again: list[Prepared] = []
-    raised: dict[str, Version] = {}
+    raised: list[Prepared] = []
     for prepared in taken:
         existing = found.get(prepared.log_id)
         version = prepared.item.version
@@ -101,14 +117,25 @@ async def _settle_existing(
         elif existing.content_hash == prepared.content_hash:
             # The higher version is kept, or a record between the two would later win over this one.
             if version > existing.version:
-                raised[prepared.log_id] = version
-            outcomes.append(Outcome(prepared, DUPLICATE))
+                raised.append(prepared)
+            else:
+                outcomes.append(Outcome(prepared, DUPLICATE))
         elif version <= existing.version:
             outcomes.append(Outcome(prepared, OUTDATED))
-        elif await store.replace(tenant_id, prepared.log_id, version, prepared.document):
-            outcomes.append(Outcome(prepared, REPLACED))
         else:
-            again.append(prepared)
+            try:
+                replaced = await store.replace(tenant_id, prepared.log_id, version, prepared.document)
+            except WriteRefused as error:
+                outcomes.append(Outcome(prepared, WRITE_REFUSED, str(error)))
+                continue
+            if replaced:
+                outcomes.append(Outcome(prepared, REPLACED))
+            else:
+                again.append(prepared)
     if raised:
-        await store.raise_versions(tenant_id, raised)
+        versions = {one.log_id: Existing(one.content_hash, one.item.version) for one in raised}
+        if await store.raise_versions(tenant_id, versions) == len(versions):
+            outcomes += [Outcome(prepared, DUPLICATE) for prepared in raised]
+        else:  # another worker put other content there meanwhile: look again
+            again += raised
     return again

@@ -18,7 +18,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
-from sluice_core.errors import BrokerError, BrokerFull, BrokerUnavailable, MessageTooLarge
+from sluice_core.errors import ApiError, BrokerFull, BrokerUnavailable, MessageTooLarge
 
 log = logging.getLogger(__name__)
 
@@ -211,14 +211,6 @@ class Broker:
             log.error("the broker client gave up; check user and password")
             if self._on_closed is not None:
                 self._on_closed()
-
-
-class ApiError(BrokerError):
-    """The JetStream API answered with an error."""
-
-    def __init__(self, call: str, err_code: int, description: str) -> None:
-        super().__init__(f"JetStream answered {call.partition('.$')[0]} with error {err_code}: {description}")
-        self.err_code = err_code
 
 
 STREAM_NOT_FOUND = 10059

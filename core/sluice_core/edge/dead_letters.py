@@ -4,6 +4,7 @@ The header says why and which, the payload is the record as it was accepted. Inv
 the payload does, so whoever shows it redacts it first.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 
@@ -17,6 +18,7 @@ from sluice_core.version import Version
 
 _PAGE = 200
 _PREFIX = "Sluice-"
+_EDGES = re.compile(r"\A +| +\Z")
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +26,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
     tenant_id: str
     reason: str
-    detail: str
+    detail: str = ""
     log_id: str = ""
     uid: str = ""
     request_id: str = ""
@@ -48,7 +50,7 @@ class StoredDeadLetter(msgspec.Struct, frozen=True):
         """The record, None when the payload is a whole message that could not be read."""
         try:
             return msgspec.msgpack.decode(self.payload, type=Record)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
 
@@ -67,10 +69,10 @@ async def write_dead_letter(broker: Broker, letter: DeadLetter, payload: bytes, 
 
 def _header_fields(letter: DeadLetter) -> Iterator[tuple[str, str]]:
     for field in letter.__struct_fields__:
-        # Header values are one line of printable text; an id may be anything.
+        # Header values are one line of printable text, stripped by the client at both ends; an id may be anything.
         value = str(getattr(letter, field)).encode("unicode_escape").decode("ascii")
         if value:
-            yield field, value
+            yield field, _EDGES.sub(lambda spaces: r"\x20" * len(spaces[0]), value)
 
 
 def _read(headers: Mapping[str, str]) -> DeadLetter:
@@ -108,3 +110,11 @@ async def list_dead_letters(
             break
         sequence += 1
     return found
+
+
+async def count_dead_letters(broker: Broker) -> dict[str, int]:
+    """How many dead letters each tenant has; tenants without any are left out. Raises BrokerError."""
+    prefix = dead_letter_subject("")
+    answer = await broker.api(f"STREAM.INFO.{DLQ_STREAM}", {"subjects_filter": f"{prefix}>"})
+    subjects: dict[str, int] = answer["state"].get("subjects") or {}
+    return {subject.removeprefix(prefix): count for subject, count in sorted(subjects.items())}

@@ -8,7 +8,8 @@ never empties or deletes a stream.
 from collections.abc import Mapping
 from typing import Any
 
-from sluice_core.edge.broker import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, ApiError, Broker
+from sluice_core.edge.broker import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, Broker
+from sluice_core.errors import ApiError
 from sluice_core.limits import MAX_MESSAGE_BYTES, MIB
 from sluice_core.names import DLQ_STREAM, TENANTS_BUCKET, TENANTS_STREAM, WORKERS, lane_stream, lane_subject
 
@@ -122,6 +123,17 @@ async def delete_stream(broker: Broker, name: str) -> None:
     except ApiError as error:
         if error.err_code != STREAM_NOT_FOUND:
             raise
+
+
+async def lane_exists(broker: Broker, lane: str) -> bool:
+    """Whether the lane's stream is there."""
+    try:
+        await broker.api(f"STREAM.INFO.{lane_stream(lane)}")
+    except ApiError as error:
+        if error.err_code != STREAM_NOT_FOUND:
+            raise
+        return False
+    return True
 
 
 async def lane_backlog(broker: Broker, lane: str) -> int:

@@ -30,7 +30,7 @@ from sluice_core.errors import ManifestError, TenantNotFound
 from sluice_core.keys import generate_key, key_digest, key_id
 from sluice_core.limits import DEFAULT_LIMITS, MIB, Limits
 from sluice_core.names import SEAL_KEY, STANDARD_LANE, lane_stream, reader_user, tenant_database
-from sluice_core.tenant import KeyConfig, Tenant, TenantConfig, encode_config
+from sluice_core.tenant import DETECTORS, KeyConfig, Tenant, TenantConfig, encode_config
 
 log = logging.getLogger(__name__)
 
@@ -174,6 +174,9 @@ def check_supported(tenant: Tenant) -> None:
         raise ManifestError(f"{tenant.name}: suspension {spec.suspension} is not supported yet: use Active or Reject")
     if spec.redaction.custom or spec.redaction.tests:
         raise ManifestError(f"{tenant.name}: redaction.custom and redaction.tests are not supported yet: remove them")
+    if spec.redaction.detectors.keys() - DETECTORS:
+        known = " ".join(sorted(DETECTORS))
+        raise ManifestError(f"{tenant.name}: redaction.detectors names an unknown detector; known are {known}")
     if later := sorted({action for action in spec.redaction.detectors.values() if action in {"Mask", "Hash"}}):
         raise ManifestError(f"{tenant.name}: redaction action {later[0]} is not supported yet: use Replace or Keep")
 

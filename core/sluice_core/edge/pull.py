@@ -104,8 +104,10 @@ class Puller:
     async def stop(self) -> None:
         """Take back the open request and return what arrived and was not handed out, so that another worker gets it."""
         if self._subscription is not None:
-            with suppress(NatsError, OSError):
-                await self._subscription.unsubscribe()  # without interest the broker drops the request
+            # Without interest the broker drops the request; what it sent before that still arrives, and is given back.
+            with suppress(NatsError, OSError, TimeoutError):
+                async with asyncio.timeout(_GRACE_SECONDS):
+                    await self._subscription.drain()  # type: ignore[no-untyped-call]
         while self._arrived:
             await self.give_back(self._arrived.popleft())
 
@@ -134,10 +136,12 @@ class Puller:
             self._arrived.append(delivery)
             self._left -= 1
             self.failing = False
+        elif self._describes(message, "Batch Completed"):
+            return  # said behind the last message of a request with max_bytes, and counted already
         else:
             # 404 and 408: nothing there in time. 409: limits, or the consumer is gone. 503: no such consumer.
             status = (message.headers or {}).get("Status")
-            self.failing = status not in {"404", "408"} and not self._reached_limit(message)
+            self.failing = status not in {"404", "408"} and not self._describes(message, "MaxBytes")
             if self.failing:
                 # Asking again at once would spin; the request's own life is the pause.
                 self._left = 1
@@ -146,5 +150,5 @@ class Puller:
         self._news.set()
 
     @staticmethod
-    def _reached_limit(message: Msg) -> bool:
-        return "MaxBytes" in ((message.headers or {}).get("Description") or "")
+    def _describes(message: Msg, what: str) -> bool:
+        return what in ((message.headers or {}).get("Description") or "")

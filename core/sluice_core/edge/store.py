@@ -6,6 +6,7 @@ make every write repeatable.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import bson
@@ -17,7 +18,7 @@ from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure, P
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from sluice_core.errors import StoreUnavailable
+from sluice_core.errors import AccessDenied, StoreUnavailable, Unencodable, WriteRefused
 from sluice_core.names import LOGS_COLLECTION, tenant_database
 from sluice_core.version import Version
 
@@ -30,14 +31,6 @@ UNAUTHORIZED = 13
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 _FAULTS = frozenset({6, 7, 50, 64, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
 """Server codes of passing faults: network, timeouts, shutdown, stepping down (mongo, error_codes.yml)."""
-
-
-class Unencodable(ValueError):
-    """A document that BSON cannot hold; the message names only the kind of trouble."""
-
-
-class AccessDenied(StoreUnavailable):
-    """The user may not do this here: not yet, or no longer."""
 
 
 class Existing(NamedTuple):
@@ -63,15 +56,30 @@ def connect(uri: str, *, timeout_ms: int = 10_000, **options: Any) -> Client:
     )
 
 
-def encode_document(document: Mapping[str, Any]) -> bytes:
-    """The document as BSON. Raises Unencodable."""
+def encode_fields(fields: Mapping[str, Any]) -> bytes:
+    """Fields as BSON elements, of which `join_document` makes a document. Raises Unencodable."""
     try:
-        data = bson.encode(document)
+        return bson.encode(fields)[4:-1]
     except (BSONError, OverflowError, UnicodeError, RecursionError, ValueError, TypeError) as error:
         raise Unencodable(type(error).__name__) from None
-    if len(data) > MAX_DOCUMENT_BYTES:
+
+
+def join_document(*parts: bytes) -> bytes:
+    """A document of several parts from `encode_fields`; what documents share need be encoded only once.
+
+    A BSON document is its length, its elements one after the other, and a zero byte (bsonspec.org, version 1.1).
+    Raises Unencodable when it is larger than MongoDB takes.
+    """
+    elements = b"".join(parts)
+    size = len(elements) + 5
+    if size > MAX_DOCUMENT_BYTES:
         raise Unencodable("DocumentTooLarge")
-    return data
+    return size.to_bytes(4, "little") + elements + b"\0"
+
+
+def encode_document(document: Mapping[str, Any]) -> bytes:
+    """The document as BSON. Raises Unencodable."""
+    return join_document(encode_fields(document))
 
 
 class LogStore:
@@ -120,18 +128,24 @@ class LogStore:
             raise _translate(error) from error
         return found
 
-    async def raise_versions(self, tenant_id: str, versions: Mapping[str, Version]) -> None:
-        """Store a newer version on documents that are otherwise the same."""
-        await self._bulk(
-            tenant_id,
-            [
-                UpdateOne(_older(log_id, version), {"$set": {"version": version.document()}})
-                for log_id, version in versions.items()
-            ],
-        )
+    async def raise_versions(self, tenant_id: str, versions: Mapping[str, Existing]) -> int:
+        """Store newer versions on documents that still have this content; returns on how many."""
+        updates = [
+            UpdateOne(
+                {**_older(log_id, version), "content_hash": content_hash}, {"$set": {"version": version.document()}}
+            )
+            for log_id, (content_hash, version) in versions.items()
+        ]
+        # A document that a validator made later would no longer take keeps the version it has.
+        with suppress(WriteRefused):
+            return await self._bulk(tenant_id, updates)
+        return len(updates)
 
     async def replace(self, tenant_id: str, log_id: str, version: Version, document: bytes) -> bool:
-        """Put a document in the place of an older one with its id; False when what is there is not older."""
+        """Put a document in the place of an older one with its id; False when what is there is not older.
+
+        Raises WriteRefused, StoreUnavailable, AccessDenied.
+        """
         result = await self._bulk(tenant_id, [ReplaceOne(_older(log_id, version), RawBSONDocument(document))])
         return result == 1
 
@@ -149,6 +163,9 @@ class LogStore:
     async def _bulk(self, tenant_id: str, operations: list[Any]) -> int:
         try:
             result = await self._logs(tenant_id).bulk_write(operations, ordered=False)
+        except BulkWriteError as error:
+            refused = _read_bulk_error(error).refused
+            raise WriteRefused(next(iter(refused.values()), DUPLICATE_KEY)) from None
         except PyMongoError as error:
             raise _translate(error) from error
         return int(result.matched_count)

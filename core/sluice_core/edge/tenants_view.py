@@ -57,6 +57,10 @@ class TenantsView:
         """Every tenant that is not gone."""
         return [config for config in self._by_id.values() if config.state == "active"]
 
+    def lanes(self) -> set[str]:
+        """The lanes of all tenants, those that are going or gone included: something may still be in them."""
+        return {config.lane for config in self._by_id.values()}
+
     async def run(self) -> None:
         """Keep the view current until cancelled."""
         await self._broker.subscribe(f"$KV.{TENANTS_BUCKET}.>", self._hint)

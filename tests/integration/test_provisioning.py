@@ -1,0 +1,321 @@
+"""Tenants come, change and go: level-triggered, owned, and nothing of one provisioning reaches another."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pymongo
+import pytest
+from pymongo.errors import OperationFailure
+
+from sluice_core.edge.bucket import read_snapshot
+from sluice_core.edge.registry import Claim
+from sluice_core.envelope import Record, Submission, encode_envelope, encode_submission
+from sluice_core.errors import ManifestError, ProvisionError, TenantConflict, TenantNotFound
+from sluice_core.keys import generate_key
+from sluice_core.names import STANDARD_LANE, TENANTS_STREAM, lane_stream
+from support.ledger import Ledger
+from support.sluice import TEXT, Account, Document, Sluice, line, manifest, publish, read_message, unique_id
+from support.waiting import eventually
+
+SOON = 2.0
+"""Seconds after which a change must have reached ingest."""
+
+
+async def state(sluice: Sluice, tenant_id: str) -> dict[str, Any]:
+    """Everything that provisioning a tenant leaves behind."""
+    rights = sluice.stack.rights
+    admin = rights.client.admin
+    claim = await rights.provisioner.find(tenant_id)
+    assert claim.config is not None
+    info = await sluice.broker.api(f"STREAM.INFO.{TENANTS_STREAM}")
+    stream = await sluice.broker.api(f"STREAM.INFO.{lane_stream(claim.config.lane)}")
+    return {
+        "bucket": info["state"]["last_seq"],
+        "registry": await rights.client.sluice.tenants.find_one({"_id": tenant_id}),
+        "secret": await rights.secrets.read(tenant_id),
+        "users": (await rights.client[f"tenant_{tenant_id}"].command("usersInfo", 1))["users"],
+        "role": (await admin.command("rolesInfo", "sluice_worker", showPrivileges=True))["roles"],
+        "indexes": await sluice.logs(tenant_id).index_information(),
+        "stream": stream["config"],
+    }
+
+
+async def status(sluice: Sluice, key: str) -> int:
+    """What a request with this key is answered; it stores one document `probe` at most."""
+    return (await sluice.send(key, {"log_id": "probe", "text": line()})).status_code
+
+
+async def becomes(sluice: Sluice, key: str, wanted: int) -> None:
+    async def there() -> bool:
+        return await status(sluice, key) == wanted
+
+    await eventually(there, within=SOON)
+
+
+# -- apply -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lane", ["Standard", "Dedicated"])
+async def test_applying_a_manifest_again_changes_nothing(sluice: Sluice, lane: str) -> None:
+    spec: dict[str, Any] = {
+        "lane": lane,
+        "limits": {"maxRecordBytes": 1000},
+        "retention": {"days": 9},
+        "redaction": {"detectors": {"ipv4": "Keep", "email": "Replace"}},
+        "keys": [{"name": "one"}, {"name": "two"}],
+    }
+    tenant = await sluice.tenant("twice", **spec)
+    await sluice.stack.rights.provisioner.ensure_platform()
+    before = await state(sluice, tenant.id)
+    again = await sluice.tenant(tenant.id, exactly=True, **spec)
+    assert await state(sluice, tenant.id) == before
+    assert again == tenant
+    await sluice.stack.rights.provisioner.ensure_platform()
+    assert await state(sluice, tenant.id) == before
+
+
+async def test_a_new_tenant_can_send_at_once(sluice: Sluice) -> None:
+    """An unknown key costs one look, not a refusal."""
+    for _ in range(5):
+        tenant = await sluice.tenant("fresh")
+        assert await status(sluice, tenant.key) == 202
+
+
+async def test_everybodys_tenant_has_its_own_everything(sluice: Sluice, tenant: Account, other: Account) -> None:
+    assert tenant.config.uid != other.config.uid
+    assert tenant.key != other.key
+    assert tenant.secret.reader_password != other.secret.reader_password
+    assert {tenant.id, other.id} <= set(await sluice.databases())
+
+
+async def test_an_id_that_is_somebody_elses_is_a_conflict_and_nothing_is_made(sluice: Sluice, tenant: Account) -> None:
+    before = await state(sluice, tenant.id)
+    streams = (await sluice.broker.api("STREAM.NAMES"))["streams"]
+    for stranger in (
+        manifest(tenant.id, namespace="elsewhere"),
+        manifest(unique_id("alias"), tenantId=tenant.id),
+        manifest(tenant.id, namespace="elsewhere", lane="Dedicated", keys=[{"name": "mine"}]),
+    ):
+        with pytest.raises(TenantConflict) as caught:
+            await sluice.apply(stranger)
+        assert "tests" not in str(caught.value), "it names the owner's namespace"
+    assert await state(sluice, tenant.id) == before
+    assert (await sluice.broker.api("STREAM.NAMES"))["streams"] == streams
+    assert await status(sluice, tenant.key) == 202
+
+
+async def test_of_many_who_claim_an_id_at_once_one_gets_it(sluice: Sluice) -> None:
+    tenant_id = unique_id("race")
+    claims = [
+        sluice.stack.rights.provisioner.apply(manifest(tenant_id, namespace=f"team-{number}")) for number in range(5)
+    ]
+    results = await asyncio.gather(*claims, return_exceptions=True)
+    winners = [result for result in results if isinstance(result, Claim)]
+    assert len(winners) == 1
+    assert all(isinstance(result, Claim | TenantConflict) for result in results), results
+    registered = await sluice.stack.rights.provisioner.find(tenant_id)
+    assert registered.owner == winners[0].owner
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"suspension": "Buffer"},
+        {"suspension": "Drop"},
+        {"redaction": {"detectors": {"email": "Mask"}}},
+        {"redaction": {"detectors": {"email": "Hash"}}},
+        {"redaction": {"detectors": {"emial": "Replace"}}},
+        {"redaction": {"custom": [{"name": "x", "pattern": "x"}]}},
+    ],
+)
+async def test_what_is_not_supported_is_refused_rather_than_ignored(sluice: Sluice, spec: dict[str, Any]) -> None:
+    tenant_id = unique_id("unsupported")
+    with pytest.raises(ManifestError):
+        await sluice.apply(manifest(tenant_id, **spec))
+    assert await sluice.stack.rights.provisioner.registry.get(tenant_id) is None
+    assert tenant_id not in await sluice.databases()
+
+
+# -- keys ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_key_that_is_added_works_and_one_that_is_removed_stops(sluice: Sluice, tenant: Account) -> None:
+    provisioner, secrets = sluice.stack.rights.provisioner, sluice.stack.rights.secrets
+    assert await status(sluice, tenant.key) == 202
+    await provisioner.set_keys(tenant.id, ["default", "second"])
+    secret = await secrets.read(tenant.id)
+    assert secret is not None
+    assert secret.keys["default"] == tenant.key
+    await becomes(sluice, secret.keys["second"], 202)
+    await provisioner.set_keys(tenant.id, ["second"])
+    await becomes(sluice, tenant.key, 401)
+    assert await status(sluice, secret.keys["second"]) == 202
+    # Its name, used again, is another key.
+    await provisioner.set_keys(tenant.id, ["default", "second"])
+    renewed = await secrets.read(tenant.id)
+    assert renewed is not None
+    assert renewed.keys["default"] != tenant.key
+    await becomes(sluice, renewed.keys["default"], 202)
+    assert await status(sluice, tenant.key) == 401
+
+
+async def test_a_key_in_the_secret_that_nobody_issued_is_not_believed(sluice: Sluice, tenant: Account) -> None:
+    forged = generate_key()
+    secrets = sluice.stack.rights.secrets
+    await secrets.write(tenant.id, msgspec.structs.replace(tenant.secret, keys={"default": forged}))
+    again = await sluice.tenant(tenant.id, exactly=True)
+    assert again.key not in {forged, tenant.key}
+    assert await status(sluice, forged) == 401
+    await becomes(sluice, again.key, 202)
+
+
+async def test_a_lost_secret_is_issued_anew(sluice: Sluice, tenant: Account) -> None:
+    await sluice.stack.rights.secrets.delete(tenant.id)
+    again = await sluice.tenant(tenant.id, exactly=True)
+    assert again.key != tenant.key
+    await becomes(sluice, again.key, 202)
+    await becomes(sluice, tenant.key, 401)
+    client: pymongo.AsyncMongoClient[Document]
+    async with pymongo.AsyncMongoClient(again.secret.mongodb_uri) as client:
+        await client.get_default_database().processed_logs.find_one()
+    async with pymongo.AsyncMongoClient(tenant.secret.mongodb_uri) as client:
+        with pytest.raises(OperationFailure, match="Authentication failed"):
+            await client.get_default_database().processed_logs.find_one()
+
+
+async def test_keys_of_a_tenant_that_is_none_cannot_be_set(sluice: Sluice) -> None:
+    with pytest.raises(TenantNotFound):
+        await sluice.stack.rights.provisioner.set_keys(unique_id("nobody"), ["default"])
+
+
+# -- deletion --------------------------------------------------------------------------------------------------------
+
+
+async def delete(sluice: Sluice, tenant: Account) -> Claim:
+    return await sluice.stack.rights.deletion.delete(tenant.id)
+
+
+async def test_a_retained_database_is_kept_and_goes_back_to_its_owner(
+    sluice: Sluice, ledger: Ledger, tenant: Account
+) -> None:
+    await ledger.send_lines(tenant, 3)
+    deleting = asyncio.create_task(delete(sluice, tenant))
+    # While it is going its key is known and refused; what was accepted before is stored.
+    seen: set[int] = set()
+    while not deleting.done():
+        answer = await sluice.send(tenant, {"text": (text := line())})
+        ledger.read(answer, [ledger.note(tenant, None, text)])
+        if answer.status_code == 403:
+            assert answer.json()["code"] == "tenant_gone"
+        seen.add(answer.status_code)
+        await asyncio.sleep(0.05)
+    claim = await deleting
+    assert claim.state == "Retained"
+    assert 403 in seen
+    assert seen <= {202, 403, 401}
+    await ledger.check()
+    async with sluice.nothing_published():
+        assert await status(sluice, tenant.key) in {401, 403}
+    # Nobody reads it, nobody writes it, nobody else gets it.
+    client: pymongo.AsyncMongoClient[Document]
+    async with pymongo.AsyncMongoClient(tenant.secret.mongodb_uri) as client:
+        with pytest.raises(OperationFailure, match="Authentication failed"):
+            await client.get_default_database().processed_logs.find_one()
+    assert f"tenant_{tenant.id}" not in repr(
+        await sluice.stack.rights.client.admin.command("rolesInfo", "sluice_worker", showPrivileges=True)
+    )
+    with pytest.raises(TenantConflict):
+        await sluice.apply(manifest(tenant.id, namespace="elsewhere"))
+    with pytest.raises(ProvisionError):
+        await delete(sluice, tenant)
+    again = await sluice.tenant(tenant.id, exactly=True)
+    assert again.config.uid == tenant.config.uid
+    assert again.config.revision > tenant.config.revision
+    assert again.key != tenant.key
+    await becomes(sluice, again.key, 202)
+    assert await status(sluice, tenant.key) == 401
+    stored = {document["_id"] for document in await sluice.documents(again)}
+    assert {entry.log_id for entry in ledger.accepted if entry.log_id is not None} | {"probe"} <= stored
+
+
+async def test_an_erased_tenant_leaves_nothing_and_its_successor_inherits_nothing(
+    sluice: Sluice, ledger: Ledger
+) -> None:
+    tenant = await sluice.tenant("erased", deletionPolicy="Delete")
+    neighbour = await sluice.tenant("neighbour")
+    text = line()
+    await sluice.send(tenant, {"log_id": "x", "text": text})
+    await ledger.send_lines(neighbour, 1)
+    [before] = await sluice.documents(tenant)
+    claim = await delete(sluice, tenant)
+    assert claim.state == "Erased"
+    assert claim.erased["documents"] == 1
+    assert tenant.id not in await sluice.databases()
+    assert await sluice.stack.rights.secrets.read(tenant.id) is None
+    users = await sluice.stack.rights.client[f"tenant_{tenant.id}"].command("usersInfo", 1)
+    assert users["users"] == []
+    assert await status(sluice, tenant.key) in {401, 403}
+    # Anybody may have the id now; as another provisioning, with another key, under other hashes.
+    successor = await sluice.apply(manifest(tenant.id, namespace="elsewhere"))
+    assert successor.config.uid != tenant.config.uid
+    assert successor.config.revision > tenant.config.revision
+    assert await sluice.documents(successor) == []
+    assert await status(sluice, tenant.key) == 401
+    await sluice.send(successor, {"log_id": "x", "text": text})
+    [after] = await sluice.documents(successor)
+    assert after["content_hash"] != before["content_hash"]
+    await ledger.check()
+
+
+async def test_what_is_late_for_an_older_provisioning_is_discarded_and_counted(sluice: Sluice, ledger: Ledger) -> None:
+    tenant = await sluice.tenant("idle-late", exactly=True, lane="Dedicated")
+    await sluice.send(tenant, [{"text": line()} for _ in range(3)])
+    late = await read_message(sluice, tenant.lane, 1)
+    mate = await sluice.tenant("mate")
+    elsewhere = await sluice.tenant("elsewhere")
+    before = await sluice.settled(None, "tenant_unknown")
+    # The same records as of a tenant that was made anew: the id is right, the uid is not.
+    strangers = [Record(f"late-{number}", line()) for number in range(3)]
+    for tenant_id, uid in ((mate.id, "0123456789abcdef"), (mate.id, elsewhere.config.uid), ("never-was", "x")):
+        submission = Submission(tenant_id, uid, "r", "json_upload", 1, bytes(16), 0, strangers)
+        await publish(sluice, STANDARD_LANE, encode_envelope([encode_submission(submission)]))
+    entries = await ledger.send_lines(mate, 2)
+    await ledger.check()
+    assert await sluice.settled(None, "tenant_unknown") == before + 9
+    assert len(await sluice.documents(mate)) == len(entries)
+    assert "never-was" not in await sluice.databases()
+    # In a stranger's lane it is still its own tenant's, by its uid.
+    await publish(sluice, STANDARD_LANE, late)
+    assert len(await sluice.documents(tenant.id)) == 3
+
+
+async def test_with_delete_what_is_still_on_its_way_is_discarded(sluice: Sluice, ledger: Ledger) -> None:
+    tenant = await sluice.tenant("going", deletionPolicy="Delete", lane="Dedicated")
+    for _ in range(20):
+        await sluice.send(tenant, line(), TEXT)
+    streams = await sluice.broker.api("STREAM.NAMES")
+    assert lane_stream(tenant.lane) in streams["streams"]
+    assert (await delete(sluice, tenant)).state == "Erased"
+    assert lane_stream(tenant.lane) not in (await sluice.broker.api("STREAM.NAMES"))["streams"]
+    await asyncio.sleep(0.2)
+    assert tenant.id not in await sluice.databases()
+
+
+async def test_a_rebuilt_bucket_says_what_the_registry_says(sluice: Sluice, tenant: Account) -> None:
+    """A wiped broker: until the projection is complete again nobody is told that his key is unknown."""
+    await sluice.stack.rights.provisioner.ensure_platform()
+    before = await read_bucket(sluice)
+    await sluice.broker.api(f"STREAM.DELETE.{TENANTS_STREAM}")
+    assert await status(sluice, tenant.key) == 202
+    await asyncio.sleep(1.2)
+    assert await status(sluice, tenant.key) == 202
+    await sluice.stack.rights.provisioner.ensure_platform()
+    assert await read_bucket(sluice) == before
+    fresh = await sluice.tenant("fresh")
+    assert await status(sluice, fresh.key) == 202
+    assert await status(sluice, tenant.key) == 202
+
+
+async def read_bucket(sluice: Sluice) -> dict[str, bytes]:
+    return await read_snapshot(sluice.broker)

@@ -1,0 +1,295 @@
+"""A running Sluice as a test sees it: tenants to make, requests to send, and every place where a record may end.
+
+Built on the stack that `sluice up` runs: real servers, real parts, no doubles. Invariant: nothing here hides a failure;
+what retries says so in its name.
+"""
+
+import json
+import os
+import re
+import secrets
+from base64 import b64decode
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+from motor.motor_asyncio import AsyncIOMotorCollection, AsyncIOMotorDatabase
+from prometheus_client.parser import text_string_to_metric_families
+
+from sluice_core.edge.broker import Broker
+from sluice_core.edge.dead_letters import StoredDeadLetter, list_dead_letters
+from sluice_core.edge.lanes import acknowledged_floor, last_sequence
+from sluice_core.edge.registry import Claim
+from sluice_core.edge.secrets import TenantSecret
+from sluice_core.errors import BrokerError
+from sluice_core.limits import MIB
+from sluice_core.manifest import API_VERSION, KIND, load_tenants
+from sluice_core.names import DLQ_STREAM, LOGS_COLLECTION, STANDARD_LANE, WORKERS, lane_stream, tenant_database
+from sluice_core.tenant import Tenant, TenantConfig
+from sluice_local.embedded import EmbeddedStack
+from sluice_local.server import Server
+from support.waiting import eventually
+
+JSON, NDJSON, TEXT = "application/json", "application/x-ndjson", "text/plain"
+
+CANARY = f"canary{secrets.token_hex(6)}"
+"""Stands in every line the tests send, so that one search shows where lines must not have got to."""
+
+LANE_BYTES = 128 * MIB
+
+ENVIRON = {"PATH": os.environ.get("PATH", "")}
+
+Document = dict[str, Any]
+_numbers = count(1)
+
+
+def line(what: str = "a line") -> str:
+    """A text that no other test sends."""
+    return f"{what} {CANARY} #{next(_numbers)}"
+
+
+def unique_id(stem: str) -> str:
+    """A tenant id, or any other id, that no other test uses."""
+    slug = re.sub(r"[^a-z0-9]+", "-", stem.lower())[:30].strip("-") or "x"
+    return f"{slug}-{next(_numbers)}"
+
+
+def manifest(tenant_id: str, *, namespace: str = "tests", **spec: Any) -> Tenant:
+    """A Tenant as its YAML file would say it."""
+    document = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": tenant_id, "namespace": namespace},
+        "spec": spec,
+    }
+    [tenant] = load_tenants(json.dumps(document))
+    return tenant
+
+
+class Account(msgspec.Struct, frozen=True):
+    """A provisioned tenant and what its owner was given."""
+
+    claim: Claim
+    secret: TenantSecret
+
+    @property
+    def id(self) -> str:
+        """The tenant id."""
+        return self.claim.id
+
+    @property
+    def key(self) -> str:
+        """Its first key."""
+        return next(iter(self.secret.keys.values()))
+
+    @property
+    def config(self) -> TenantConfig:
+        """What ingest and the workers were told."""
+        assert self.claim.config is not None
+        return self.claim.config
+
+    @property
+    def lane(self) -> str:
+        """Where its records travel."""
+        return self.config.lane
+
+
+class Sluice:
+    """One running stack."""
+
+    def __init__(self, stack: EmbeddedStack, http: httpx.AsyncClient) -> None:
+        self.stack = stack
+        self.http = http
+
+    @property
+    def url(self) -> str:
+        """Where ingest answers."""
+        return self.stack.ingest.url
+
+    @property
+    def broker(self) -> Broker:
+        """With the operator's rights."""
+        return self.stack.rights.broker
+
+    @property
+    def servers(self) -> dict[str, Server]:
+        """All four processes, and the workers of other lanes, by name."""
+        parts = [self.stack.ingest, *self.stack.workers.values()]
+        return {server.name: server for server in (self.stack.servers.nats, self.stack.servers.mongod, *parts)}
+
+    # -- tenants ---------------------------------------------------------------------------------------------------
+
+    async def apply(self, tenant: Tenant) -> Account:
+        """Provision a tenant as `sluice tenants apply` does."""
+        claim = await self.stack.apply(tenant)
+        secret = await self.stack.rights.secrets.read(claim.id)
+        assert secret is not None
+        return Account(claim, secret)
+
+    async def tenant(self, tenant_id: str = "tenant", *, exactly: bool = False, **spec: Any) -> Account:
+        """A tenant of the test's own; `exactly`: with this id, rather than one made unique."""
+        return await self.apply(manifest(tenant_id if exactly else unique_id(tenant_id), **spec))
+
+    # -- requests --------------------------------------------------------------------------------------------------
+
+    async def send(
+        self,
+        tenant: Account | str | None,
+        content: Any,
+        kind: str | None = JSON,
+        *,
+        path: str = "/ingest",
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """POST with the tenant's key, or with the key given, or with none.
+
+        `content` is sent as it is when it is bytes, text or an iterator (chunked then), and as JSON otherwise.
+        """
+        key = tenant.key if isinstance(tenant, Account) else tenant
+        if isinstance(content, list | dict):
+            content = json.dumps(content)
+        own = {} if key is None else {"Authorization": f"Bearer {key}"}
+        if kind is not None:
+            own["Content-Type"] = kind
+        all_headers = {name.encode(): value.encode() for name, value in {**own, **(headers or {})}.items()}
+        return await self.http.post(self.url + path, content=content, params=query, headers=all_headers)
+
+    # -- where records end -----------------------------------------------------------------------------------------
+
+    def database(self, tenant: Account | str) -> AsyncIOMotorDatabase[Document]:
+        """The tenant's database, with the administrator's rights."""
+        return self.stack.rights.client[tenant_database(tenant if isinstance(tenant, str) else tenant.id)]
+
+    def logs(self, tenant: Account | str) -> AsyncIOMotorCollection[Document]:
+        """The tenant's documents, with the administrator's rights."""
+        return self.database(tenant)[LOGS_COLLECTION]
+
+    async def idle(self, *lanes: str, within: float = 30.0) -> None:
+        """Wait until everything that the lanes took before this call is finished.
+
+        By the acknowledgement floor: the consumer's number of pending messages lags behind the publisher's answer.
+        """
+
+        async def finished(lane: str) -> bool:
+            return await acknowledged_floor(self.broker, lane) >= await last_sequence(self.broker, lane)
+
+        async def nothing_left() -> bool:
+            try:
+                return all([await finished(lane) for lane in lanes or (STANDARD_LANE,)])
+            except BrokerError:
+                return False
+
+        await eventually(nothing_left, within=within)
+
+    async def documents(self, tenant: Account | str) -> list[Document]:
+        """The tenant's documents by id, once its lane is idle."""
+        await self.idle(tenant.lane if isinstance(tenant, Account) else STANDARD_LANE)
+        return [document async for document in self.logs(tenant).find().sort("_id", 1)]
+
+    async def document(self, tenant: Account) -> Document:
+        """The tenant's only document."""
+        [document] = await self.documents(tenant)
+        return document
+
+    async def texts(self, tenant: Account) -> list[str]:
+        """The tenant's original texts, sorted."""
+        return sorted([document["original_text"] for document in await self.documents(tenant)])
+
+    async def dead_letters(self, tenant: Account | str) -> list[StoredDeadLetter]:
+        """The tenant's dead letters, once its lane is idle."""
+        if isinstance(tenant, Account):
+            await self.idle(tenant.lane)
+        return await list_dead_letters(self.broker, tenant if isinstance(tenant, str) else tenant.id, limit=10_000)
+
+    async def all_dead_letters(self) -> dict[str, list[StoredDeadLetter]]:
+        """Every dead letter by the tenant it is filed under."""
+        info = await self.broker.api(f"STREAM.INFO.{DLQ_STREAM}", {"subjects_filter": "dlq.>"})
+        tenants = [subject.removeprefix("dlq.") for subject in info["state"].get("subjects") or ()]
+        return {tenant: await self.dead_letters(tenant) for tenant in tenants}
+
+    async def databases(self) -> list[str]:
+        """The tenant ids that have a database."""
+        names: Sequence[str] = await self.stack.rights.client.list_database_names()
+        return [name.removeprefix("tenant_") for name in names if name.startswith("tenant_")]
+
+    async def published(self, lane: str = STANDARD_LANE) -> int:
+        """How many messages the lane ever took: unchanged means that nothing can have been stored anywhere."""
+        return await last_sequence(self.broker, lane)
+
+    @asynccontextmanager
+    async def nothing_published(self, lane: str = STANDARD_LANE) -> AsyncIterator[None]:
+        """Fails when the lane takes a message meanwhile. The one proof that a refusal left nothing behind."""
+        before = await self.published(lane)
+        yield
+        assert await self.published(lane) == before, "something of a refused request reached the lane"
+
+    # -- signs of life ---------------------------------------------------------------------------------------------
+
+    async def metric(self, part: str, name: str, **labels: str) -> float:
+        """Sum of a metric's samples that have these labels."""
+        text = (await self.http.get(self.stack.endpoints.metrics[part])).text
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    async def settled(self, tenant: Account | None, reason: str) -> int:
+        """How many records of the tenant's lane the worker finished for this reason; None: of tenants unknown."""
+        lane = STANDARD_LANE if tenant is None else tenant.lane
+        tenant_id = "" if tenant is None else tenant.id
+        name = "sluice_worker_records_total"
+        return int(await self.metric(f"worker-{lane}", name, tenant=tenant_id, reason=reason))
+
+    @asynccontextmanager
+    async def hastened_redelivery(self, lane: str = STANDARD_LANE) -> AsyncIterator[None]:
+        """What a killed worker or broker left unacknowledged comes again in 2 s rather than in 30."""
+        subject = f"{lane_stream(lane)}.{WORKERS}"
+        before = (await self.broker.api(f"CONSUMER.INFO.{subject}"))["config"]
+        await self._configure(lane, {**before, "ack_wait": 2_000_000_000})
+        try:
+            yield
+        finally:
+            await self._configure(lane, before)
+
+    async def _configure(self, lane: str, config: dict[str, Any]) -> None:
+        request = {"stream_name": lane_stream(lane), "config": config}
+        await self.broker.api(f"CONSUMER.DURABLE.CREATE.{lane_stream(lane)}.{WORKERS}", request)
+
+
+@asynccontextmanager
+async def running(
+    data_dir: Path,
+    *,
+    environ: Mapping[str, str] | None = None,
+    auth: str = "keys",
+    lanes_without_worker: Sequence[str] = (),
+) -> AsyncIterator[Sluice]:
+    """A whole Sluice on ports of its own."""
+    stack = EmbeddedStack(
+        data_dir, environ={**ENVIRON, **(environ or {})}, auth=auth, lanes_without_worker=lanes_without_worker
+    )
+    limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
+    async with stack, httpx.AsyncClient(timeout=30, limits=limits) as http:
+        # Each lane reserves its bytes of the broker's disk, and tests make more lanes than fit at the usual size.
+        provisioner = stack.rights.provisioner
+        provisioner._platform = msgspec.structs.replace(provisioner._platform, lane_max_bytes=LANE_BYTES)
+        await provisioner.ensure_platform()
+        yield Sluice(stack, http)
+
+
+async def publish(sluice: Sluice, lane: str, payload: bytes) -> int:
+    """Put a message into a lane as only the operator may; returns its sequence."""
+    return await sluice.broker.publish(f"logs.{lane}", payload, stream=lane_stream(lane), timeout=5)
+
+
+async def read_message(sluice: Sluice, lane: str, sequence: int) -> bytes:
+    """A message that still lies in a lane."""
+    answer = await sluice.broker.api(f"STREAM.MSG.GET.{lane_stream(lane)}", {"seq": sequence})
+    return b64decode(answer["message"]["data"])

@@ -1,0 +1,32 @@
+"""The documents agree with the code and with each other."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sluice_core import reasons
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_every_answer_that_ingest_can_give_is_documented_with_its_status() -> None:
+    documented = set(re.findall(r"^\| (\d{3}) \| `(\w+)` \|", (ROOT / "docs/http.md").read_text(), re.MULTILINE))
+    assert documented == {(str(reason.status), code) for code, reason in reasons.ALL.items() if reason.status}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_relative_link_leads_to_a_file(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", document.read_text())
+    missing = [link for link in links if "://" not in link and not (document.parent / link).exists()]
+    assert missing == []
+
+
+def test_every_setting_a_document_names_exists() -> None:
+    known = {"SLUICE_NATS_SERVER", "SLUICE_MONGOD", "SLUICE_KEY"}
+    for room in ("ingest", "worker"):
+        text = (ROOT / room / f"sluice_{room}" / "settings.py").read_text()
+        known |= {f"SLUICE_{name.upper()}" for name in re.findall(r"^    (\w+): ", text, re.MULTILINE)}
+    named = {name for document in DOCUMENTS for name in re.findall(r"SLUICE_[A-Z_]+[A-Z]", document.read_text())}
+    assert named - known - {"SLUICE_LANE", "SLUICE_DLQ"} == set()
