@@ -17,7 +17,7 @@ from sluice_local.ports import HOST, free_port
 from sluice_local.probes import accepts_connections
 
 CONNECTIONS = 64
-BATCH = 500
+BATCH = 1000
 
 
 @asynccontextmanager
@@ -88,6 +88,12 @@ async def measure(stack: EmbeddedStack, key: str, lines: list[str], seconds: flo
     await _settle(stack)
     bodies, batches = make_batches(lines, key)
     ceiling = await asyncio.to_thread(_decode_alone, bodies)
+    async with _echo() as port:
+        # What decoding alone does while another process keeps the machine as busy as the load generator does.
+        neighbour = asyncio.create_task(run_in_process(_job(port, batches, 3.0, connections=8)))
+        await asyncio.sleep(1.5)
+        beside = await asyncio.to_thread(_decode_alone, bodies, 1.5)
+        await neighbour
     batched = await run_in_process(_job(stack.ingest.port, batches, seconds, connections=8))
     await _settle(stack)
     one = await run_in_process(_job(stack.ingest.port, singles, seconds / 2, connections=1))
@@ -110,7 +116,7 @@ async def measure(stack: EmbeddedStack, key: str, lines: list[str], seconds: flo
             ceiling,
             "records/s decoded alone",
             0.3,
-            _latency(batched),
+            f"{_latency(batched)}; beside a busy neighbour decoding alone does {beside:,.0f}/s",
         ),
     ]
 

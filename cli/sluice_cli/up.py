@@ -5,6 +5,9 @@ Invariant: what it started has stopped when it ends, and what was accepted is th
 
 import asyncio
 import logging
+import os
+import shutil
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
@@ -94,8 +97,15 @@ async def _show(session: Session, stack: "EmbeddedStack", data: Path, applied: S
     tenants = {tenant_id: access.key for tenant_id, access in endpoints.tenants.items()}
     chosen = next((tenant.tenant_id for tenant in applied), DEMO_TENANT if DEMO_TENANT in tenants else None)
     chosen = chosen or next(iter(sorted(tenants)), None)
-    for line in up_view.summary(endpoints.ingest, data, tenants, chosen, keys=auth is Auth.KEYS):
+    lines = up_view.summary(endpoints.ingest, data, tenants, chosen, keys=auth is Auth.KEYS, program=_program(session))
+    for line in lines:
         session.say(line)
+
+
+def _program(session: Session) -> str:
+    """How this command is called here: in a virtual environment that is not active, `sluice` alone is not found."""
+    on_path = shutil.which("sluice", path=session.environ.get("PATH"))
+    return "sluice" if on_path else os.path.relpath(sys.argv[0])
 
 
 async def health(stack: "EmbeddedStack") -> list[up_view.PartHealth]:

@@ -47,15 +47,17 @@ def curl_command(ingest: str, tenant_id: str, key: str | None) -> str:
     return " \\\n    ".join(lines)
 
 
-def logs_command(tenant_id: str, data_dir: Path) -> str:
-    """The command that reads a tenant's logs back."""
-    words = ["sluice", "logs", tenant_id]
+def logs_command(tenant_id: str, data_dir: Path, program: str = "sluice") -> str:
+    """The command that reads a tenant's logs back; `program` is how this one is called here."""
+    words = [program, "logs", tenant_id]
     if data_dir != DEFAULT_DATA:
         words += ["--data", str(data_dir)]
     return shlex.join(words)
 
 
-def summary(ingest: str, data_dir: Path, tenants: Mapping[str, str], chosen: str | None, *, keys: bool) -> list[str]:
+def summary(
+    ingest: str, data_dir: Path, tenants: Mapping[str, str], chosen: str | None, *, keys: bool, program: str
+) -> list[str]:
     """The lines below the table of parts. `tenants` are keys by tenant id, `chosen` is the one to try."""
     lines = [f"tenants: {', '.join(sorted(tenants)) or 'none yet'}", ""]
     key = tenants.get(chosen) if chosen is not None else None
@@ -71,7 +73,7 @@ def summary(ingest: str, data_dir: Path, tenants: Mapping[str, str], chosen: str
     lines += [
         "",
         "Read it back, redacted:",
-        logs_command(chosen or "demo", data_dir),
+        logs_command(chosen or "demo", data_dir, program),
         "",
         f"API at {ingest}/docs, everything for scripts in {data_dir / 'endpoints.json'}.",
         "Sluice is ready. Ctrl-C stops it.",

@@ -68,6 +68,8 @@ class Mongod(Server):
             # Without it a socket in /tmp stays behind after a crash.
             "--nounixsocket",
             "--quiet",
+            # Milliseconds. Of a slow update it would write the whole document into its log, the original text included.
+            *("--slowms", "2147483647"),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
             # Milliseconds; a primary asked to stop waits 15 s for another member to take over. Here there is none.
             *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),

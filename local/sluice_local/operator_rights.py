@@ -15,11 +15,15 @@ from sluice_core.edge.broker import Broker
 from sluice_core.edge.deletion import Deletion
 from sluice_core.edge.provision import Platform, Provisioner
 from sluice_core.edge.store import Client, connect
+from sluice_core.limits import MIB
 from sluice_local.credentials import ADMIN_USER, OPERATOR_USER, Credentials
 from sluice_local.errors import LocalStackError
 from sluice_local.mongod import REPLICA_SET
 from sluice_local.ports import Ports
 from sluice_local.secrets import FileSecrets
+
+DEDICATED_LANE_BYTES = 128 * MIB
+"""Of the broker's 8 GiB, so that some fifty tenants may have a lane of their own."""
 
 
 class Login(msgspec.Struct, frozen=True):
@@ -39,7 +43,9 @@ class OperatorRights:
         self.mongodb_uri = admin_uri(credentials, ports)
         self.client: Client = connect(self.mongodb_uri)
         platform = Platform(
-            mongodb_hosts=f"{ports.mongodb_host}/?replicaSet={REPLICA_SET}", worker_password=credentials.mongodb_worker
+            mongodb_hosts=f"{ports.mongodb_host}/?replicaSet={REPLICA_SET}",
+            worker_password=credentials.mongodb_worker,
+            dedicated_lane_max_bytes=DEDICATED_LANE_BYTES,
         )
         self.provisioner = Provisioner(self.broker, self.client, self.secrets, platform)
         self.deletion = Deletion(self.broker, self.provisioner, self.secrets)

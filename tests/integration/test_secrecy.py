@@ -89,6 +89,11 @@ async def test_no_log_file_holds_a_line_or_a_secret(sluice: Sluice) -> None:
     assert {name: names for name, names in found.items() if names} == {}
 
 
+async def test_the_database_logs_no_statement_however_slow(sluice: Sluice) -> None:
+    """It would write down a replaced document whole."""
+    assert (await sluice.stack.rights.client.admin.command("profile", -1))["slowms"] > 3_600_000
+
+
 @pytest.mark.usefixtures("_everything_was_sent")
 async def test_no_metric_holds_a_line_or_a_secret(sluice: Sluice) -> None:
     for url in sluice.stack.endpoints.metrics.values():

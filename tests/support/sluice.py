@@ -4,6 +4,7 @@ Built on the stack that `sluice up` runs: real servers, real parts, no doubles. 
 what retries says so in its name.
 """
 
+import asyncio
 import json
 import os
 import re
@@ -26,7 +27,6 @@ from sluice_core.edge.lanes import acknowledged_floor, last_sequence
 from sluice_core.edge.registry import Claim
 from sluice_core.edge.secrets import TenantSecret
 from sluice_core.errors import BrokerError
-from sluice_core.limits import MIB
 from sluice_core.manifest import API_VERSION, KIND, load_tenants
 from sluice_core.names import DLQ_STREAM, LOGS_COLLECTION, STANDARD_LANE, WORKERS, lane_stream, tenant_database
 from sluice_core.tenant import Tenant, TenantConfig
@@ -38,8 +38,6 @@ JSON, NDJSON, TEXT = "application/json", "application/x-ndjson", "text/plain"
 
 CANARY = f"canary{secrets.token_hex(6)}"
 """Stands in every line the tests send, so that one search shows where lines must not have got to."""
-
-LANE_BYTES = 128 * MIB
 
 ENVIRON = {"PATH": os.environ.get("PATH", "")}
 
@@ -251,6 +249,8 @@ class Sluice:
     async def hastened_redelivery(self, lane: str = STANDARD_LANE) -> AsyncIterator[None]:
         """What a killed worker or broker left unacknowledged comes again in 2 s rather than in 30."""
         subject = f"{lane_stream(lane)}.{WORKERS}"
+        while not self.broker.connected:  # it may be the broker that was killed
+            await asyncio.sleep(0.02)
         before = (await self.broker.api(f"CONSUMER.INFO.{subject}"))["config"]
         await self._configure(lane, {**before, "ack_wait": 2_000_000_000})
         try:
@@ -277,10 +277,6 @@ async def running(
     )
     limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
     async with stack, httpx.AsyncClient(timeout=30, limits=limits) as http:
-        # Each lane reserves its bytes of the broker's disk, and tests make more lanes than fit at the usual size.
-        provisioner = stack.rights.provisioner
-        provisioner._platform = msgspec.structs.replace(provisioner._platform, lane_max_bytes=LANE_BYTES)
-        await provisioner.ensure_platform()
         yield Sluice(stack, http)
 
 

@@ -39,7 +39,7 @@ def _send(letter: DeadLetter) -> DeadLetter:
     broker = _Broker()
     asyncio.run(write_dead_letter(cast("Any", broker), letter, b"payload"))
     assert broker.subject == f"dlq.{letter.tenant_id}"
-    return _read({**broker.headers, "Nats-Expected-Stream": "SLUICE_DLQ", "Nats-Sequence": "1"})
+    return _read("a", {**broker.headers, "Nats-Expected-Stream": "SLUICE_DLQ", "Nats-Sequence": "1"})
 
 
 _hostile = texts | st.text("\r\n\t \0\x7f\x85\u2028\\\"'nxu0é🙂\ud800:", max_size=12)
@@ -75,7 +75,7 @@ def test_a_letter_of_the_shortest_kind_is_read_back() -> None:
 
 def test_fields_of_a_later_release_are_passed_over() -> None:
     headers = {"Sluice-tenant_id": "a", "Sluice-reason": "r", "Sluice-detail": "d", "Sluice-node": "n"}
-    assert _read(headers) == DeadLetter(tenant_id="a", reason="r", detail="d")
+    assert _read("a", headers) == DeadLetter(tenant_id="a", reason="r", detail="d")
 
 
 def test_a_version_is_three_numbers() -> None:
@@ -98,3 +98,7 @@ def test_the_payload_is_the_record_as_it_was_accepted(record: Record) -> None:
 def test_a_payload_that_is_no_record_is_none(payload: bytes) -> None:
     record = _stored(payload).record()
     assert record is None or isinstance(record, Record)
+
+
+def test_a_message_that_is_no_dead_letter_does_not_hide_the_others() -> None:
+    assert _read("acme", {"Nats-Sequence": "1"}).reason == "unreadable_message"

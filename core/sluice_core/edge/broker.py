@@ -138,7 +138,9 @@ class Broker:
             # The client would keep the bytes and send them after reconnecting, long after we answered 503.
             raise BrokerUnavailable("not connected to the broker")
         try:
-            return await self._client.request(subject, payload, timeout=timeout, headers=headers)
+            # The client's own timeout does not cover sending, which may wait behind megabytes of others.
+            async with asyncio.timeout(timeout):
+                return await self._client.request(subject, payload, timeout=timeout, headers=headers)
         except NoRespondersError:
             raise BrokerUnavailable("no stream takes this subject") from None
         except (TimeoutError, NatsError, OSError):

@@ -14,6 +14,7 @@ from sluice_core.edge.broker import Broker
 from sluice_core.envelope import Record
 from sluice_core.errors import BrokerUnavailable
 from sluice_core.names import DLQ_STREAM, dead_letter_subject
+from sluice_core.reasons import UNREADABLE_MESSAGE
 from sluice_core.version import Version
 
 _PAGE = 200
@@ -75,13 +76,16 @@ def _header_fields(letter: DeadLetter) -> Iterator[tuple[str, str]]:
             yield field, _EDGES.sub(lambda spaces: r"\x20" * len(spaces[0]), value)
 
 
-def _read(headers: Mapping[str, str]) -> DeadLetter:
+def _read(tenant_id: str, headers: Mapping[str, str]) -> DeadLetter:
     fields = {
         name.removeprefix(_PREFIX): value.encode("ascii", "replace").decode("unicode_escape")
         for name, value in headers.items()
         if name.startswith(_PREFIX)
     }
-    return msgspec.convert(fields, DeadLetter, strict=False)
+    try:
+        return msgspec.convert(fields, DeadLetter, strict=False)
+    except msgspec.ValidationError:  # not one of ours, but in the stream, and it must not hide the others
+        return DeadLetter(tenant_id=tenant_id, reason=UNREADABLE_MESSAGE.code, detail="it has no headers of ours")
 
 
 async def list_dead_letters(
@@ -105,7 +109,9 @@ async def list_dead_letters(
                     raise BrokerUnavailable(f"the dead letters answered {status}")
                 page += 1
                 sequence = int(headers["Nats-Sequence"])
-                found.append(StoredDeadLetter(sequence, headers["Nats-Time-Stamp"], _read(headers), message.data))
+                found.append(
+                    StoredDeadLetter(sequence, headers["Nats-Time-Stamp"], _read(tenant_id, headers), message.data)
+                )
         if page < batch:
             break
         sequence += 1

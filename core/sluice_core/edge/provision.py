@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from sluice_core.edge.access import Access
-from sluice_core.edge.broker import Broker
+from sluice_core.edge.broker import FULL, Broker
 from sluice_core.edge.bucket import read_entry, write_config, write_seal
 from sluice_core.edge.lanes import (
     bucket_definition,
@@ -26,7 +26,7 @@ from sluice_core.edge.lanes import (
 from sluice_core.edge.registry import Claim, IssuedKey, Owner, Registry
 from sluice_core.edge.secrets import SecretStore, TenantSecret, password_digest
 from sluice_core.edge.store import Client
-from sluice_core.errors import ManifestError, TenantNotFound
+from sluice_core.errors import ApiError, ManifestError, ProvisionError, TenantNotFound
 from sluice_core.keys import generate_key, key_digest, key_id
 from sluice_core.limits import DEFAULT_LIMITS, MIB, Limits
 from sluice_core.names import SEAL_KEY, STANDARD_LANE, lane_stream, reader_user, tenant_database
@@ -42,6 +42,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     """`host:port[,host:port]` and, after `/?`, options, as tenants reach the database."""
     worker_password: str
     lane_max_bytes: int = 1024 * MIB
+    dedicated_lane_max_bytes: int = 1024 * MIB
+    """A lane reserves its bytes of the broker's disk, so this also bounds how many tenants can have one."""
     dead_letters_max_bytes: int = 256 * MIB
     replicas: int = 1
     default_limits: Limits = DEFAULT_LIMITS
@@ -155,8 +157,17 @@ class Provisioner:
         return f"mongodb://{reader_user(tenant_id)}:{quote(password)}@{hosts}/{database}?{parameters}"
 
     async def _ensure_lane(self, lane: str) -> None:
-        definition = lane_definition(lane, max_bytes=self._platform.lane_max_bytes, replicas=self._platform.replicas)
-        await ensure_stream(self._broker, definition)
+        platform = self._platform
+        max_bytes = platform.lane_max_bytes if lane == STANDARD_LANE else platform.dedicated_lane_max_bytes
+        definition = lane_definition(lane, max_bytes=max_bytes, replicas=platform.replicas)
+        try:
+            await ensure_stream(self._broker, definition)
+        except ApiError as error:
+            if error.err_code not in FULL:
+                raise
+            raise ProvisionError(
+                "the broker has no room for another lane: give it more, or delete a tenant that has one of its own"
+            ) from error
         await ensure_consumer(self._broker, lane_stream(lane))
 
     async def _project(self, config: TenantConfig) -> None:
