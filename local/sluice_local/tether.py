@@ -29,9 +29,10 @@ def main(argv: list[str]) -> int:
         # Every stream and every tenant's database holds files open: the usual 1024 are soon too few.
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    # This interpreter ignores them, and ignored signals stay ignored in the program that follows.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    # Ignored signals stay ignored in the program that follows: this interpreter ignores some, and whoever started the
+    # parent may have had more ignored (`nohup`, a shell's background).
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execv(command[0], command)  # noqa: S606 - no shell is the point
     except OSError as error:
