@@ -8,7 +8,7 @@ import sys
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from sluice_core.errors import Refusal
 from sluice_core.limits import KIB, MIB
@@ -79,19 +79,31 @@ async def inflate(body: bytes, encoding: bytes | None, limit: int) -> bytes:
     name = (encoding or b"").strip().lower()
     if name in {b"", b"identity"}:
         return body
-    decode = _DECODERS.get(name)
-    if decode is None:
+    make_decoder = _DECODERS.get(name)
+    if make_decoder is None:
         raise Refusal(UNSUPPORTED_ENCODING)
+    decoder = make_decoder(body)
     if len(body) <= _INLINE_BYTES:
-        return decode(body, limit)
-    return await asyncio.to_thread(decode, body, limit)
+        return _inflate(decoder, body, limit)
+    return await asyncio.to_thread(_inflate, decoder, body, limit)
 
 
-def _inflate_zlib(body: bytes, limit: int, window: int) -> bytes:
-    decoder = zlib.decompressobj(wbits=window)
+class _Decoder(Protocol):
+    """What zlib's and zstd's decoders have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+def _inflate(decoder: _Decoder, body: bytes, limit: int) -> bytes:
     try:
         data = decoder.decompress(body, limit + 1)
-    except zlib.error:
+    except (zlib.error, zstd.ZstdError):
         raise Refusal(CORRUPT_ENCODING) from None
     if len(data) > limit:
         raise Refusal(BODY_TOO_LARGE, f"The inflated body exceeds {limit} bytes.")
@@ -100,33 +112,24 @@ def _inflate_zlib(body: bytes, limit: int, window: int) -> bytes:
     return data
 
 
-def _inflate_gzip(body: bytes, limit: int) -> bytes:
-    return _inflate_zlib(body, limit, 16 + zlib.MAX_WBITS)
+def _gzip(body: bytes) -> _Decoder:
+    return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
 
 
-def _inflate_deflate(body: bytes, limit: int) -> bytes:
+def _deflate(body: bytes) -> _Decoder:
     """`deflate` means a zlib stream (RFC 9110), but some clients send a bare one."""
     is_zlib = len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2]) % 31 == 0
-    return _inflate_zlib(body, limit, zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
+    return zlib.decompressobj(wbits=zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
 
 
-def _inflate_zstd(body: bytes, limit: int) -> bytes:
+def _zstd(body: bytes) -> _Decoder:
     options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
-    decoder = zstd.ZstdDecompressor(options=options)
-    try:
-        data = decoder.decompress(body, limit + 1)
-    except zstd.ZstdError:
-        raise Refusal(CORRUPT_ENCODING) from None
-    if len(data) > limit:
-        raise Refusal(BODY_TOO_LARGE, f"The inflated body exceeds {limit} bytes.")
-    if not decoder.eof or decoder.unused_data:
-        raise Refusal(CORRUPT_ENCODING, "The compressed body must be one complete frame and nothing after it.")
-    return data
+    return zstd.ZstdDecompressor(options=options)
 
 
-_DECODERS: dict[bytes, Callable[[bytes, int], bytes]] = {
-    b"gzip": _inflate_gzip,
-    b"x-gzip": _inflate_gzip,
-    b"deflate": _inflate_deflate,
-    b"zstd": _inflate_zstd,
+_DECODERS: dict[bytes, Callable[[bytes], _Decoder]] = {
+    b"gzip": _gzip,
+    b"x-gzip": _gzip,
+    b"deflate": _deflate,
+    b"zstd": _zstd,
 }

@@ -10,8 +10,7 @@ from typing import Annotated, Self
 
 import msgspec
 
-from sluice_local.errors import DataDirectoryDamagedError
-from sluice_local.files import make_directory, read_private, write_private
+from sluice_local.files import make_directory, read_struct, write_struct
 
 FILE_NAME = "credentials.json"
 
@@ -60,17 +59,12 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises DataDirectoryDamagedError.
         """
-        path = data_dir / FILE_NAME
-        content = read_private(path)
-        if content is None:
-            return None
-        try:
-            return msgspec.json.decode(content, type=cls)
-        except msgspec.MsgspecError:
-            raise DataDirectoryDamagedError(
-                f"{path} is damaged, and without it the data beside it cannot be opened; "
-                "restore it from a backup, or move the data directory away to start afresh"
-            ) from None
+        return read_struct(
+            data_dir / FILE_NAME,
+            cls,
+            "without it the data beside it cannot be opened: restore it from a backup, "
+            "or move the data directory away to start afresh",
+        )
 
     @classmethod
     def load_or_create(cls, data_dir: Path) -> Self:
@@ -82,5 +76,5 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
         if kept is not None:
             return kept
         made = cls.generate()
-        write_private(make_directory(data_dir) / FILE_NAME, msgspec.json.format(msgspec.json.encode(made)) + b"\n")
+        write_struct(make_directory(data_dir) / FILE_NAME, made)
         return made

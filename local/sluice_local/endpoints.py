@@ -8,8 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from sluice_local.errors import DataDirectoryDamagedError
-from sluice_local.files import read_private, write_private
+from sluice_local.files import read_struct, write_struct
 
 FILE_NAME = "endpoints.json"
 
@@ -40,17 +39,11 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def load(cls, data_dir: Path) -> "Endpoints | None":
         """The file's content, None when no stack is ready there. Raises DataDirectoryDamagedError."""
-        content = read_private(data_dir / FILE_NAME)
-        if content is None:
-            return None
-        try:
-            return msgspec.json.decode(content, type=cls)
-        except msgspec.MsgspecError:
-            raise DataDirectoryDamagedError(f"{data_dir / FILE_NAME} is damaged: restart the stack") from None
+        return read_struct(data_dir / FILE_NAME, cls, "restart the stack")
 
     def write(self, data_dir: Path) -> None:
         """Replace the file."""
-        write_private(data_dir / FILE_NAME, msgspec.json.format(msgspec.json.encode(self)) + b"\n")
+        write_struct(data_dir / FILE_NAME, self)
 
 
 def remove_endpoints(data_dir: Path) -> None:

@@ -6,8 +6,13 @@ and a reader sees the old content or the new, never half of it.
 
 import os
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from sluice_local.errors import DataDirectoryDamagedError
+
+Content = TypeVar("Content", bound=msgspec.Struct)
 
 
 def make_directory(path: Path) -> Path:
@@ -58,6 +63,25 @@ def read_private(path: Path) -> bytes | None:
         raise DataDirectoryDamagedError(
             f"{path} cannot be read ({error.strerror}); run as the user who made the data directory"
         ) from None
+
+
+def read_struct(path: Path, kind: type[Content], advice: str) -> Content | None:
+    """The content of a JSON file as `kind`, or None where there is no such file.
+
+    Raises DataDirectoryDamagedError where it cannot be read or says something else; `advice` is what to do then.
+    """
+    content = read_private(path)
+    if content is None:
+        return None
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.MsgspecError:
+        raise DataDirectoryDamagedError(f"{path} is damaged; {advice}") from None
+
+
+def write_struct(path: Path, content: msgspec.Struct) -> None:
+    """Replace `path` by `content` as JSON that people can read, as `write_private` does."""
+    write_private(path, msgspec.json.format(msgspec.json.encode(content)) + b"\n")
 
 
 def _sync_directory(path: Path) -> None:

@@ -11,8 +11,8 @@ from typing import Self
 
 import msgspec
 
-from sluice_local.errors import DataDirectoryDamagedError, LocalStackError, PortTakenError
-from sluice_local.files import read_private, write_private
+from sluice_local.errors import LocalStackError, PortTakenError
+from sluice_local.files import read_struct, write_struct
 
 HOST = "127.0.0.1"
 """Everything in the stack listens here and nowhere else."""
@@ -49,16 +49,11 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises DataDirectoryDamagedError.
         """
-        path = data_dir / FILE_NAME
-        content = read_private(path)
-        if content is None:
-            return None
-        try:
-            return msgspec.json.decode(content, type=cls)
-        except msgspec.MsgspecError:
-            raise DataDirectoryDamagedError(
-                f"{path} is damaged; restore it from a backup, or move the data directory away to start afresh"
-            ) from None
+        return read_struct(
+            data_dir / FILE_NAME,
+            cls,
+            "restore it from a backup, or move the data directory away to start afresh",
+        )
 
     @classmethod
     def choose(cls, data_dir: Path, *, nats: int = 0, mongod: int = 0) -> Self:
@@ -74,7 +69,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
             mongod=_fixed(mongod, last.mongod, data_dir) if last else _given_or_kept(mongod, 0, "the database"),
         )
         if chosen != last:
-            write_private(data_dir / FILE_NAME, msgspec.json.encode(chosen))
+            write_struct(data_dir / FILE_NAME, chosen)
         return chosen
 
 

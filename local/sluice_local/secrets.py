@@ -5,11 +5,8 @@ Invariant: a file is complete or not there, and only its owner can read it.
 
 from pathlib import Path
 
-import msgspec
-
 from sluice_core.edge.secrets import TenantSecret
-from sluice_local.errors import DataDirectoryDamagedError
-from sluice_local.files import make_directory, read_private, write_private
+from sluice_local.files import make_directory, read_struct, write_struct
 
 
 class FileSecrets:
@@ -20,14 +17,7 @@ class FileSecrets:
 
     def load(self, tenant_id: str) -> TenantSecret | None:
         """The secret, or None when there is none. Raises DataDirectoryDamagedError."""
-        path = self._path(tenant_id)
-        content = read_private(path)
-        if content is None:
-            return None
-        try:
-            return msgspec.json.decode(content, type=TenantSecret)
-        except msgspec.MsgspecError:
-            raise DataDirectoryDamagedError(f"{path} is damaged; delete it and apply the tenant again") from None
+        return read_struct(self._path(tenant_id), TenantSecret, "delete it and apply the tenant again")
 
     async def read(self, tenant_id: str) -> TenantSecret | None:
         """As `load`."""
@@ -36,7 +26,7 @@ class FileSecrets:
     async def write(self, tenant_id: str, secret: TenantSecret) -> None:
         """Create or replace the secret."""
         make_directory(self._directory)
-        write_private(self._path(tenant_id), msgspec.json.format(msgspec.json.encode(secret)) + b"\n")
+        write_struct(self._path(tenant_id), secret)
 
     async def delete(self, tenant_id: str) -> None:
         """Remove the secret; none there is fine."""
