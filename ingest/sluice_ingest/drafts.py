@@ -89,7 +89,7 @@ def _read_json(body: bytes) -> Drafts:
     except (msgspec.ValidationError, UnicodeDecodeError):
         pass  # well-formed, but something in it is odd: find out what, record by record
     except RecursionError:
-        raise Refusal(MALFORMED_JSON, "The JSON is nested too deeply.") from None
+        raise _too_deep() from None
     except msgspec.DecodeError as error:
         raise (_malformed(error) if body.strip() else Refusal(EMPTY_BODY)) from None
     if body.lstrip()[:1] != b"[":
@@ -101,7 +101,7 @@ def _read_json(body: bytes) -> Drafts:
     except UnicodeDecodeError:
         raise Refusal(INVALID_TEXT) from None
     except RecursionError:
-        raise Refusal(MALFORMED_JSON, "The JSON is nested too deeply.") from None
+        raise _too_deep() from None
 
 
 def _read_lines(body: bytes) -> Drafts:
@@ -122,7 +122,7 @@ def _read_one(raw: bytes | msgspec.Raw) -> Draft | Refusal:
     except UnicodeDecodeError:
         return Refusal(INVALID_TEXT)
     except RecursionError:
-        return Refusal(MALFORMED_JSON, "The JSON is nested too deeply.")
+        return _too_deep()
     except msgspec.ValidationError:
         pass
     except msgspec.DecodeError as error:
@@ -136,7 +136,7 @@ def _read_one(raw: bytes | msgspec.Raw) -> Draft | Refusal:
     except UnicodeDecodeError:
         return Refusal(INVALID_TEXT)
     except RecursionError:
-        return Refusal(MALFORMED_JSON, "The JSON is nested too deeply.")
+        return _too_deep()
 
 
 def _fold(value: Any) -> Draft:
@@ -152,6 +152,10 @@ def _fold(value: Any) -> Draft:
             raise msgspec.ValidationError(f"{len(both)} fields stand both in the record and in its attributes")
         draft.attributes = {**extra, **own}
     return draft
+
+
+def _too_deep() -> Refusal:
+    return Refusal(MALFORMED_JSON, "The JSON is nested too deeply.")
 
 
 def _malformed(error: msgspec.DecodeError) -> Refusal:

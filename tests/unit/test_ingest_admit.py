@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sluice_core.edge.store import encode_document
+from sluice_core.edge.store import encode_fields, join_document
 from sluice_core.envelope import Record, Submission, encode_content, encode_envelope, encode_record, encode_submission
 from sluice_core.errors import Refusal
 from sluice_core.ids import idempotent_id
@@ -360,7 +360,7 @@ def _store(record: Record, *, traceparent: str | None = None) -> None:
     [(_, batch)] = items(message)
     [prepared], _ = _PREPARER.prepare(batch, _NOW, _NOW)
     assert prepared.failure is None
-    encode_document({"_id": prepared.log_id})
+    join_document(encode_fields({"_id": prepared.log_id}))
     assert prepared.document
 
 
@@ -411,7 +411,8 @@ def test_attributes_that_grow_most_as_a_document_can_be_stored() -> None:
     sent = {"k": [element] * (MIB - 1000)}
     record = _one(Draft(text="a", attributes=sent), limit=MIB)
     assert isinstance(record, Record)
-    encode_document({"_id": "a", "original_text": "a", "modified_data": "a", "attributes": record.attributes})
+    fields = {"_id": "a", "original_text": "a", "modified_data": "a", "attributes": record.attributes}
+    join_document(encode_fields(fields))
 
 
 @pytest.mark.parametrize(

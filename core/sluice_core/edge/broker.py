@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 FULL = frozenset({10002, 10047, 10028, 10077})
 """Server error codes of a stream, account or disk at its limit (nats-server, server/errors.json)."""
 TOO_LARGE = 10054
+STREAM_NOT_FOUND = 10059
+CONSUMER_NOT_FOUND = 10014
 
 _RECONNECT_SECONDS = 0.25
 _PING_SECONDS = 5
@@ -215,23 +217,4 @@ class Broker:
                 self._on_closed()
 
 
-STREAM_NOT_FOUND = 10059
-CONSUMER_NOT_FOUND = 10014
-
-
-async def connect(login: Login) -> Broker:
-    """A connected broker, for tools that need it at once."""
-    broker = Broker(login)
-    await broker.connect()
-    return broker
-
-
-__all__ = [
-    "CONSUMER_NOT_FOUND",
-    "STREAM_NOT_FOUND",
-    "ApiError",
-    "Broker",
-    "Login",
-    "Msg",
-    "connect",
-]
+__all__ = ["CONSUMER_NOT_FOUND", "FULL", "STREAM_NOT_FOUND", "Broker", "Login", "Msg"]

@@ -136,12 +136,6 @@ async def lane_exists(broker: Broker, lane: str) -> bool:
     return True
 
 
-async def lane_backlog(broker: Broker, lane: str) -> int:
-    """Messages of the lane that are not finished: waiting, or with a worker."""
-    info = await broker.api(f"CONSUMER.INFO.{lane_stream(lane)}.{WORKERS}")
-    return int(info["num_pending"]) + int(info["num_ack_pending"])
-
-
 async def acknowledged_floor(broker: Broker, lane: str) -> int:
     """Stream sequence up to which everything of the lane is finished."""
     info = await broker.api(f"CONSUMER.INFO.{lane_stream(lane)}.{WORKERS}")

@@ -68,8 +68,6 @@ class Puller:
         self._subscription: Subscription | None = None
         self._open_until = 0.0
         self._left = 0
-        self.failing = False
-        """Whether the broker refused the last request: no consumer, no stream, no answer."""
 
     @property
     def waiting(self) -> tuple[Delivery, ...]:
@@ -135,18 +133,14 @@ class Puller:
         if delivery is not None:
             self._arrived.append(delivery)
             self._left -= 1
-            self.failing = False
         elif self._describes(message, "Batch Completed"):
             return  # said behind the last message of a request with max_bytes, and counted already
         else:
             # 404 and 408: nothing there in time. 409: limits, or the consumer is gone. 503: no such consumer.
             status = (message.headers or {}).get("Status")
-            self.failing = status not in {"404", "408"} and not self._describes(message, "MaxBytes")
-            if self.failing:
-                # Asking again at once would spin; the request's own life is the pause.
-                self._left = 1
-            else:
-                self._left = 0
+            refused = status not in {"404", "408"} and not self._describes(message, "MaxBytes")
+            # Asking again at once after a refusal would spin; the request's own life is the pause.
+            self._left = 1 if refused else 0
         self._news.set()
 
     @staticmethod

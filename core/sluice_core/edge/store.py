@@ -77,11 +77,6 @@ def join_document(*parts: bytes) -> bytes:
     return size.to_bytes(4, "little") + elements + b"\0"
 
 
-def encode_document(document: Mapping[str, Any]) -> bytes:
-    """The document as BSON. Raises Unencodable."""
-    return join_document(encode_fields(document))
-
-
 class LogStore:
     """The `processed_logs` of all tenants, as a worker may reach them."""
 
@@ -148,13 +143,6 @@ class LogStore:
         """
         result = await self._bulk(tenant_id, [ReplaceOne(_older(log_id, version), RawBSONDocument(document))])
         return result == 1
-
-    async def ping(self) -> None:
-        """Raises StoreUnavailable unless the server answers."""
-        try:
-            await self._client.admin.command("ping")
-        except PyMongoError as error:
-            raise _translate(error) from error
 
     def close(self) -> None:
         """Close all connections."""
