@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.sluice-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test unit lint types layers check bench lock clean
+.PHONY: help setup up demo test unit faults lint types layers check bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -29,6 +29,11 @@ test: setup ## Run all tests
 
 unit: setup ## Run the pure tests only
 	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+# Which ones: SEEDS=7,9 or SEEDS=1-100.
+SEEDS ?= 1-20
+faults: setup ## Kill processes at random moments under load, 20 times or as SEEDS says
+	$(BIN)/python -m pytest tests/faults --seed $(SEEDS) $(ARGS)
 
 lint: setup ## Check style and formatting
 	$(BIN)/ruff check .

@@ -13,15 +13,20 @@ from rich.console import Console
 from bench import accepting, storing
 from bench.data import make_lines, read_lines
 from bench.table import Row, show
+from sluice_core.limits import MIB
 from sluice_core.names import STANDARD_LANE
-from sluice_core.tenant import Tenant, TenantSpec
+from sluice_core.tenant import LimitsSpec, Tenant, TenantSpec
 from sluice_local.embedded import EmbeddedStack
 
 TENANT = "bench"
 
 
 async def run(lines: list[str], seconds: float, records: int, environ: dict[str, str]) -> list[Row]:
-    tenant = Tenant("default", TENANT, TENANT, TenantSpec())
+    # A quota would be what is measured.
+    limits = LimitsSpec(
+        records_per_second=10_000_000, bytes_per_second=10_240 * MIB, max_backlog_bytes=1024 * 1024 * MIB
+    )
+    tenant = Tenant("default", TENANT, TENANT, TenantSpec(limits=limits))
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
         stack = EmbeddedStack(Path(folder), environ=environ, tenants=[tenant], lanes_without_worker=[STANDARD_LANE])
         async with stack:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sluice_cli import demo, dlq, keys, logs, send, tenants, up
+from sluice_cli.doctor.command import doctor
 
 app = typer.Typer(
     name="sluice",
@@ -45,3 +46,4 @@ app.command("logs", epilog="Example: sluice logs demo --since 10m --grep 'timeou
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(keys.app, name="keys")
 app.add_typer(dlq.app, name="dlq")
+app.command("doctor", epilog="Example: sluice doctor     For scripts: sluice doctor --json")(doctor)

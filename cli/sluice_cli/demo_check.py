@@ -33,6 +33,8 @@ class TenantResult:
         self.stored = 0
         self.redactions: Counter[str] = Counter()
         self.dead_letters = 0
+        self.parked = 0
+        """Parked letters, of records that are not stored yet."""
         self.missing: set[str] = set()
         self.foreign = 0
         """Documents that nobody accepted for this tenant."""
@@ -78,6 +80,8 @@ class TenantResult:
             found.append(f"{name}: {plural(self.leaks, 'labelled value')} still readable after redaction")
         if self.dead_letters:
             found.append(f"{name}: {plural(self.dead_letters, 'dead letter')}")
+        if self.parked:
+            found.append(f"{name}: {plural(self.parked, 'parked letter')}")
         if not self.accepted:
             found.append(f"{name}: not one line was accepted")
         return found

@@ -20,9 +20,9 @@ from sluice_cli.lines import Batch, LineReader, read_batches, read_file
 from sluice_cli.output import plural
 from sluice_cli.progress import make_bar
 from sluice_cli.session import Session
-from sluice_core.edge.dead_letters import count_dead_letters
+from sluice_core.edge.letters import count_by_tenant
 from sluice_core.edge.logs import TenantLogs, count_ids
-from sluice_core.names import STANDARD_LANE, tenant_database
+from sluice_core.names import STANDARD_LANE, dead_letter_subject, parked_subject, tenant_database
 from sluice_local.embedded import EmbeddedStack
 
 TENANTS = ("demo-blue", "demo-green")
@@ -113,9 +113,11 @@ class Demo:
     async def _verify(self) -> None:
         self._session.note("verifying counts, texts and isolation")
         rights = self._stack.rights
-        dead = await count_dead_letters(rights.broker)
+        dead = await count_by_tenant(rights.broker, dead_letter_subject("*"))
+        parked = await count_by_tenant(rights.broker, parked_subject("*"))
         for result in self.report.tenants:
             result.dead_letters = dead.get(result.tenant_id, 0)
+            result.parked = parked.get(result.tenant_id, 0)
             result.begin_check()
             async for document in self._logs[result.tenant_id].all():
                 result.check(document, self._labels)

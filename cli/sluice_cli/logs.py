@@ -4,21 +4,19 @@ Invariant: only redacted text is read, unless `--original` asks for the other.
 """
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
+from sluice_cli.moments import FORMS, moment_option
 from sluice_cli.output import moment_text, printable
 from sluice_cli.session import DEFAULT_DATA, DataDir, Json, Session, TenantArgument, find_endpoints, run, session_of
 
 if TYPE_CHECKING:
     from sluice_core.edge.logs import StoredLog
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_DURATION = re.compile(r"(\d{1,9})([smhd])")
 
 
 def logs(
@@ -26,7 +24,7 @@ def logs(
     tenant: TenantArgument,
     since: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Received since: 90s, 10m, 2h, 7d, or an RFC 3339 time.", show_default=False),
+        typer.Option(metavar="TIME", help=f"Received since: {FORMS}.", show_default=False),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Most lines, the newest.")] = 100,
     grep: Annotated[
@@ -45,11 +43,9 @@ def logs(
     Reads with the tenant's own read-only user. With --json one object a line.
     """
     session = session_of(context)
+    earliest = moment_option(since, "--since", datetime.now(UTC))
     try:
-        earliest = None if since is None else read_since(since, datetime.now(UTC))
         pattern = None if grep is None else re.compile(grep)
-    except (ValueError, OverflowError) as error:
-        raise typer.BadParameter(str(error), param_hint="--since") from None
     except re.error as error:
         raise typer.BadParameter(f"not a regular expression: {error}", param_hint="--grep") from None
     reading = _Reading(session, tenant, original=original, json=json, data=data)
@@ -97,14 +93,3 @@ def line_text(line: "StoredLog") -> Text:
     """One stored line for a person: when, how it came, what it says."""
     text = printable(line.original_text if isinstance(line.original_text, str) else line.modified_data)
     return Text.assemble((moment_text(line.timestamp), "dim"), "  ", (line.source, "cyan"), "  ", text)
-
-
-def read_since(value: str, now: datetime) -> datetime:
-    """The time that `10m` ago was, or the one given. Raises ValueError, OverflowError."""
-    if match := _DURATION.fullmatch(value):
-        return now - timedelta(seconds=int(match[1]) * _UNITS[match[2]])
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise ValueError(f"{value} is neither a duration like 90s, 10m, 2h, 7d nor an RFC 3339 time") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -11,7 +11,15 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from sluice_cli.lines import Batch
 from sluice_core.errors import SluiceError
@@ -105,6 +113,18 @@ def make_bar(console: Console) -> Progress:
         DownloadColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[state]}"),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def make_counter(console: Console) -> Progress:
+    """A progress bar over things; draws nothing where nobody looks."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,
     )

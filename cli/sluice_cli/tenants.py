@@ -4,17 +4,18 @@ Invariant: all of it goes through the same provisioning as the operator's, and k
 they are asked for.
 """
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
+from sluice_cli.confirm import Yes, confirm
 from sluice_cli.manifests import TenantFiles, load_files
 from sluice_cli.output import make_table, moment_text, plural
 from sluice_cli.session import DEFAULT_DATA, DataDir, Json, Session, TenantArgument, open_rights, run, session_of
 from sluice_core.errors import TenantNotFound
+from sluice_core.names import dead_letter_subject, parked_subject
 from sluice_core.tenant import Tenant
 
 if TYPE_CHECKING:
@@ -69,14 +70,14 @@ def list_all(context: typer.Context, data: DataDir = DEFAULT_DATA, json: Json = 
     if json:
         session.json(rows)
     else:
-        columns = ["id", "state", "lane", "keys", "stored", "dead letters", "retention"]
+        columns = ["id", "state", "lane", "keys", "stored", "parked", "dead letters", "retention"]
         cells = [[*list(row.values())[:-1], plural(row["retention_days"], "day")] for row in rows]
-        session.show(make_table(columns, cells, right=["keys", "stored", "dead letters"]))
+        session.show(make_table(columns, cells, right=["keys", "stored", "parked", "dead letters"]))
 
 
 async def _list(data: Path) -> list[dict[str, Any]]:
     async with open_rights(data) as rights:
-        dead = await _dead_letters(rights)
+        dead, parked = await _letters(rights)
         return [
             {
                 "id": claim.id,
@@ -84,6 +85,7 @@ async def _list(data: Path) -> list[dict[str, Any]]:
                 "lane": claim.config.lane if claim.config else "-",
                 "keys": len(claim.keys),
                 "stored": await rights.provisioner.access.count(claim.id),
+                "parked": parked.get(claim.id, 0),
                 "dead_letters": dead.get(claim.id, 0),
                 "retention_days": claim.config.retention_days if claim.config else 0,
             }
@@ -116,6 +118,7 @@ async def _show(data: Path, tenant_id: str, *, secrets: bool) -> dict[str, Any]:
         claim = await rights.provisioner.registry.get(tenant_id)
         if claim is None:
             raise TenantNotFound(f"there is no tenant {tenant_id}: `sluice tenants list` shows those there are")
+        dead, parked = await _letters(rights)
         shown: dict[str, Any] = {
             "id": claim.id,
             "state": claim.state,
@@ -125,7 +128,8 @@ async def _show(data: Path, tenant_id: str, *, secrets: bool) -> dict[str, Any]:
             "revision": claim.revision,
             "deletion_policy": claim.deletion_policy,
             "stored": await rights.provisioner.access.count(claim.id),
-            "dead_letters": (await _dead_letters(rights)).get(claim.id, 0),
+            "parked": parked.get(claim.id, 0),
+            "dead_letters": dead.get(claim.id, 0),
         }
         if config := claim.config:
             shown |= {
@@ -147,7 +151,7 @@ async def _show(data: Path, tenant_id: str, *, secrets: bool) -> dict[str, Any]:
 def delete(
     context: typer.Context,
     tenant: TenantArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     data: DataDir = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
@@ -159,23 +163,16 @@ def delete(
     session = session_of(context)
     policy = run(_policy(data, tenant))
     fate = "its database is kept" if policy == "Retain" else "everything it stored is erased"
-    if not yes:
-        if not sys.stdin.isatty():
-            raise typer.BadParameter(
-                f"nobody to ask whether to delete {tenant} ({fate}): add --yes", param_hint="--yes"
-            )
-        if not typer.confirm(f"Delete tenant {tenant}? Its keys stop working; {fate}.", err=True):
-            raise typer.Exit(1)
+    confirm(f"Delete tenant {tenant}? Its keys stop working; {fate}.", yes=yes)
     session.note(f"deleting {tenant}: waiting until nothing of it is on its way ...")
     claim = run(_delete(data, tenant))
     if json:
         session.json({"tenant": claim.id, "state": claim.state, "erased": claim.erased})
     elif claim.state == "Erased":
         counts = claim.erased
-        session.say(
-            f"tenant {tenant} is erased: {plural(counts.get('documents', 0), 'document')}, "
-            f"{plural(counts.get('dead_letters', 0), 'dead letter')}"
-        )
+        nouns = {"documents": "document", "parked": "parked letter", "dead_letters": "dead letter"}
+        gone = ", ".join(plural(counts.get(name, 0), noun) for name, noun in nouns.items())
+        session.say(f"tenant {tenant} is erased: {gone}")
     else:
         session.say(f"tenant {tenant} is deleted; its database is retained, and comes back when it is applied again")
 
@@ -195,10 +192,12 @@ async def _delete(data: Path, tenant_id: str) -> "Claim":
         return await rights.deletion.delete(tenant_id)
 
 
-async def _dead_letters(rights: "OperatorRights") -> dict[str, int]:
-    from sluice_core.edge.dead_letters import count_dead_letters
+async def _letters(rights: "OperatorRights") -> tuple[dict[str, int], dict[str, int]]:
+    """Dead letters and parked ones by tenant."""
+    from sluice_core.edge.letters import count_by_tenant
 
-    return await count_dead_letters(rights.broker)
+    dead = await count_by_tenant(rights.broker, dead_letter_subject("*"))
+    return dead, await count_by_tenant(rights.broker, parked_subject("*"))
 
 
 def _value_text(value: Any) -> str:

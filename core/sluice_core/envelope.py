@@ -5,7 +5,8 @@ defaults, so old workers read new envelopes and new workers old ones. Invariant:
 `decode_envelope` of any later release reads back.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -41,6 +42,12 @@ class Submission(msgspec.Struct, array_like=True):
     """Position of `records[0]` among the request's accepted records."""
     records: list[Record]
     traceparent: str | None = None
+    accepted_as: tuple[int, int] | None = None
+    """Broker's time and sequence of the message that first carried these records; None: the one they are in now."""
+    positions: list[int] | None = None
+    """Positions of the records in that message; None: count as they come."""
+    attempts: int = 0
+    """How often these records were parked."""
 
     def log_id(self, position: int) -> str:
         """Id of `records[position]`, its own or the one derived from the submission."""
@@ -48,20 +55,22 @@ class Submission(msgspec.Struct, array_like=True):
         return format_id(int.from_bytes(self.base_id) + self.first + position) if own is None else own
 
 
-class Envelope(msgspec.Struct, array_like=True):
+class Envelope(NamedTuple):
     """One JetStream message: everything a lane had ready when a commit began."""
 
-    version: int
     submissions: list[Submission]
+    sizes: list[int]
+    """Encoded bytes of each, the measure of limits on bytes."""
 
 
-class _Outgoing(msgspec.Struct, array_like=True):
+class _Wire(msgspec.Struct, array_like=True):
     version: int
     submissions: list[msgspec.Raw]
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Envelope)
+_wire_decoder = msgspec.msgpack.Decoder(_Wire)
+_submission_decoder = msgspec.msgpack.Decoder(Submission)
 
 
 def encode_submission(submission: Submission) -> bytes:
@@ -72,19 +81,14 @@ def encode_submission(submission: Submission) -> bytes:
     return _encoder.encode(submission)
 
 
-def encode_record(record: Record) -> bytes:
-    """One record by itself, as a dead letter holds it."""
-    return _encoder.encode(record)
-
-
 def encode_content(record: Record) -> bytes:
     """What makes two records the same: everything but the id. Input of content hashes and idempotent ids."""
     return _encoder.encode((record.text, record.timestamp, record.attributes))
 
 
-def encode_envelope(submissions: list[bytes]) -> bytes:
+def encode_envelope(submissions: Sequence[bytes]) -> bytes:
     """Wrap submissions that are already encoded; costs a copy of their bytes and nothing per record."""
-    return _encoder.encode(_Outgoing(ENVELOPE_VERSION, [msgspec.Raw(submission) for submission in submissions]))
+    return _encoder.encode(_Wire(ENVELOPE_VERSION, [msgspec.Raw(submission) for submission in submissions]))
 
 
 def decode_envelope(data: bytes) -> Envelope:
@@ -92,7 +96,11 @@ def decode_envelope(data: bytes) -> Envelope:
 
     Raises msgspec.DecodeError (of which msgspec.ValidationError is one) for anything else.
     """
-    envelope = _decoder.decode(data)
-    if envelope.version != ENVELOPE_VERSION:
+    wire = _wire_decoder.decode(data)
+    if wire.version != ENVELOPE_VERSION:
         raise msgspec.ValidationError("unknown envelope version")
-    return envelope
+    submissions = [_submission_decoder.decode(raw) for raw in wire.submissions]
+    for submission in submissions:
+        if submission.positions is not None and len(submission.positions) != len(submission.records):
+            raise msgspec.ValidationError("positions and records differ in number")
+    return Envelope(submissions, [memoryview(raw).nbytes for raw in wire.submissions])

@@ -9,7 +9,9 @@
     │   ├── BrokerFull           the stream or account is at its limit
     │   ├── MessageTooLarge      larger than the broker takes
     │   └── ApiError             the JetStream API says no; carries its code
-    ├── StoreUnavailable     the database did not answer, or not as primary
+    ├── StoreUnavailable     the database did not do it in time
+    │   ├── StoreInterrupted     the server, or the way to it, broke off: nobody can write there now
+    │   ├── StoreRefused         the server answered that it will not, there; carries its code
     │   └── AccessDenied         this user may not do that there: not yet, or no longer
     ├── DocumentError        the document is what is wrong, whenever it is tried
     │   ├── Unencodable          BSON cannot hold it
@@ -36,10 +38,12 @@ class Refusal(SluiceError):
     `reason` says why; `detail` adds what a person needs to mend it (a field, an index, a limit), never its content.
     """
 
-    def __init__(self, reason: Reason, detail: str | None = None) -> None:
+    def __init__(self, reason: Reason, detail: str | None = None, *, retry_after: float = 0.0) -> None:
         super().__init__(reason.code)
         self.reason = reason
         self.detail = detail or reason.sentence
+        self.retry_after = retry_after
+        """Seconds after which a retry can succeed, where that is known."""
 
 
 class SettingsError(SluiceError):
@@ -76,6 +80,18 @@ class ApiError(BrokerError):
 
 class StoreUnavailable(SluiceError):
     """The database did not answer in time or cannot take writes now."""
+
+
+class StoreInterrupted(StoreUnavailable):
+    """The connection broke, or the server stopped being one that takes writes: passing, and everybody's trouble."""
+
+
+class StoreRefused(StoreUnavailable):
+    """The server is there and will not do this in that place, for no fault of a document's."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the database answered error {code}")
+        self.code = code
 
 
 class AccessDenied(StoreUnavailable):

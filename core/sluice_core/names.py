@@ -28,6 +28,9 @@ TENANT_INFO_COLLECTION = "sluice_info"
 WORKER_ROLE = "sluice_worker"
 WORKER_USER = "sluice_worker"
 
+HEARTBEATS = "sluice.hb.>"
+"""Every sign of life: what ingest and workers have accepted, settled and read."""
+
 PROVISION_SUBJECT = "sluice.provision"
 """Where `auth: none` asks the embedded stack for a tenant that does not exist yet."""
 
@@ -55,6 +58,21 @@ def lane_subject(lane: str) -> str:
 def dead_letter_subject(tenant_id: str) -> str:
     """Subject of what a person has to look at, of one tenant."""
     return f"dlq.{tenant_id}"
+
+
+def parked_subject(tenant_id: str) -> str:
+    """Subject of what is tried again by itself, of one tenant."""
+    return f"parked.{tenant_id}"
+
+
+def ingest_heartbeat_subject(instance: str) -> str:
+    """Subject of one ingest process's signs of life."""
+    return f"sluice.hb.ingest.{instance}"
+
+
+def worker_heartbeat_subject(instance: str) -> str:
+    """Subject of one worker's signs of life."""
+    return f"sluice.hb.worker.{instance}"
 
 
 UNREADABLE = "_unreadable"

@@ -2,7 +2,7 @@
 
 A reason's code is at once the problem body's `code`, the metric label, the dead letter's header and the condition's
 reason, so that what a shipper sees, what a graph shows and what a person reads are one word. Invariant: codes are
-unique, and a reason that a shipper should retry is never a 4xx other than 429 nor a 500.
+unique, and a reason that a shipper should retry is never a 4xx other than 408 and 429, nor a 500.
 """
 
 from typing import Final
@@ -37,6 +37,15 @@ EMPTY_BODY: Final = Reason("empty_body", 400, False, "The body holds no record: 
 CORRUPT_ENCODING: Final = Reason(
     "corrupt_encoding", 400, False, "The body cannot be decoded as its Content-Encoding says: compress it again."
 )
+MALFORMED_REQUEST: Final = Reason(
+    "malformed_request", 400, False, "This is not one well-formed HTTP/1.1 request: mend the client or what is between."
+)
+BODY_TIMEOUT: Final = Reason(
+    "body_timeout", 408, True, "The body did not arrive in time: send smaller batches, or over a faster connection."
+)
+HEADERS_TOO_LARGE: Final = Reason(
+    "headers_too_large", 431, False, "The headers are too large: send at most 64 KiB of them."
+)
 TRUNCATED_BODY: Final = Reason("truncated_body", 400, False, "The connection ended before the whole body was there.")
 KEY_MISSING: Final = Reason(
     "key_missing", 401, False, "No key was sent: add the header `Authorization: Bearer <key of the tenant>`."
@@ -44,6 +53,7 @@ KEY_MISSING: Final = Reason(
 KEY_INVALID: Final = Reason("key_invalid", 401, False, "The key is not known or was revoked: use a current one.")
 OTHER_TENANT: Final = Reason("other_tenant", 403, False, "The key belongs to another tenant than the request names.")
 SUSPENDED: Final = Reason("suspended", 403, False, "The tenant is suspended: ask whoever runs the platform.")
+DROPPING: Final = Reason("dropping", 410, False, "The tenant wants its logs dropped: throw this away and stop sending.")
 TENANT_GONE: Final = Reason("tenant_gone", 403, False, "The tenant is being deleted: stop sending.")
 NOT_FOUND: Final = Reason("not_found", 404, False, "There is nothing here: records go to POST /ingest.")
 METHOD_NOT_ALLOWED: Final = Reason(
@@ -61,6 +71,20 @@ UNSUPPORTED_TYPE: Final = Reason(
 )
 UNSUPPORTED_ENCODING: Final = Reason(
     "unsupported_encoding", 415, False, "Send Content-Encoding gzip, zstd or deflate, one only, or none."
+)
+
+# -- the tenant's share ----------------------------------------------------------------------------------------------
+RATE_LIMITED: Final = Reason(
+    "rate_limited", 429, True, "The tenant sends more than its limits allow: wait as Retry-After says, then go on."
+)
+BACKLOG_FULL: Final = Reason(
+    "backlog_full", 429, True, "Too much of the tenant's is accepted and not stored yet: wait as Retry-After says."
+)
+SET_ASIDE_FULL: Final = Reason(
+    "set_aside_full",
+    429,
+    True,
+    "Too many of the tenant's records are parked or dead letters: mend its database, or clear them with `sluice dlq`.",
 )
 
 # -- our side of the connection --------------------------------------------------------------------------------------
@@ -99,5 +123,13 @@ REDACTION_FAILED: Final = Reason(
     False,
     "The record could not be redacted, so it was not stored: mend the policy and replay it.",
 )
+
+CRASHED_WORKER: Final = Reason(
+    "crashed_worker", 0, False, "The record ended the worker's process twice: report it, with the record if you may."
+)
+STORE_REFUSES: Final = Reason(
+    "store_refuses", 0, False, "The tenant's database does not take records now: they are parked and tried again."
+)
+BUFFERED: Final = Reason("buffered", 0, False, "The tenant's suspension is Buffer: its records wait until that ends.")
 
 ALL: Final = {reason.code: reason for reason in list(globals().values()) if isinstance(reason, Reason)}

@@ -9,7 +9,7 @@ from sluice_core.collector import tune_collector
 from sluice_core.errors import SettingsError
 from sluice_core.settings import read_settings
 from sluice_core.telemetry import configure_logging
-from sluice_ingest.server import serve
+from sluice_ingest.server import raise_file_limit, serve
 from sluice_ingest.settings import IngestSettings, check_settings
 
 
@@ -22,6 +22,7 @@ def main() -> int:
         sys.stderr.write(f"sluice-ingest: {error}\n")
         return 2
     configure_logging("ingest", settings.log_level)
+    raise_file_limit()
     tune_collector()
     return uvloop.run(serve(settings))
 

@@ -74,7 +74,8 @@ def admit(
                 record.log_id = idempotent_id(tenant_id, idempotency_key, index, encode_content(record))
             records.append(record)
         except Refusal as refusal:
-            rejected.append(Rejection(index, refusal))
+            # Its traceback would keep all that this frame refers to, once for every record.
+            rejected.append(Rejection(index, refusal.with_traceback(None)))
     if log_id is not None:
         _name(records, log_id, len(drafts))
     return Admission(records, rejected)
@@ -137,7 +138,7 @@ def _check(draft: Draft, tenant_id: str, max_record_bytes: int) -> Record:
         if draft.log_id is not None and not 1 <= len(draft.log_id.encode()) <= MAX_LOG_ID_BYTES:
             raise Refusal(INVALID_FIELD, f"`log_id` must have 1 to {MAX_LOG_ID_BYTES} bytes.")
         if draft.attributes is not None:
-            _check_attributes(draft.attributes, 1)
+            _check_attributes(draft.attributes, 1, [max_record_bytes])
             size += len(msgspec.msgpack.encode(draft.attributes))
     except UnicodeEncodeError:
         raise Refusal(INVALID_TEXT, "A string holds a lone surrogate, which UTF-8 cannot.") from None
@@ -147,8 +148,14 @@ def _check(draft: Draft, tenant_id: str, max_record_bytes: int) -> Record:
     return Record(draft.log_id, text, timestamp, draft.attributes or None)
 
 
-def _check_attributes(value: Any, depth: int) -> None:
-    """Raises Refusal for what a document could not hold."""
+def _check_attributes(value: Any, depth: int, left: list[int]) -> None:
+    """Raises Refusal for what a document could not hold.
+
+    `left[0]` is how many values may follow: each takes a byte at least, so more than a record's bytes cannot fit.
+    """
+    left[0] -= 1
+    if left[0] < 0:
+        raise Refusal(RECORD_TOO_LARGE)
     if depth > MAX_ATTRIBUTE_DEPTH:
         raise Refusal(INVALID_FIELD, f"`attributes` is nested deeper than {MAX_ATTRIBUTE_DEPTH} levels.")
     if isinstance(value, dict):
@@ -156,10 +163,10 @@ def _check_attributes(value: Any, depth: int) -> None:
             if "\0" in key:
                 raise Refusal(INVALID_FIELD, "A key in `attributes` holds a NUL character.")
             key.encode()
-            _check_attributes(content, depth + 1)
+            _check_attributes(content, depth + 1, left)
     elif isinstance(value, list):
         for content in value:
-            _check_attributes(content, depth + 1)
+            _check_attributes(content, depth + 1, left)
     elif isinstance(value, int):
         if not -_INT64 <= value < _INT64:
             raise Refusal(INVALID_FIELD, "A number in `attributes` does not fit 64 bits: send it as a string.")

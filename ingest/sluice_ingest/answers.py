@@ -4,6 +4,7 @@ Invariant: every answer carries the request id, and every one that invites a ret
 """
 
 from collections.abc import Sequence
+from math import ceil
 
 import msgspec
 
@@ -14,6 +15,7 @@ from sluice_ingest.admit import Rejection
 MAX_LISTED_REJECTIONS = 1000
 """A body of tiny bad records must not be answered by a far larger one; `rejected_total` has the whole number."""
 RETRY_AFTER_SECONDS = 1
+LONGEST_RETRY_AFTER_SECONDS = 60
 
 Header = tuple[bytes, bytes]
 CLOSE: Header = (b"connection", b"close")
@@ -104,7 +106,8 @@ def problem(refusal: Refusal, request_id: str, rejections: Sequence[Rejection] =
     )
     headers = [(b"content-type", b"application/problem+json"), (b"x-request-id", request_id.encode())]
     if reason.retryable:
-        headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
+        seconds = min(max(ceil(refusal.retry_after), RETRY_AFTER_SECONDS), LONGEST_RETRY_AFTER_SECONDS)
+        headers.append((b"retry-after", str(seconds).encode()))
     if reason in {KEY_MISSING, KEY_INVALID}:
         headers.append((b"www-authenticate", b'Bearer realm="sluice"'))
     if reason is METHOD_NOT_ALLOWED:

@@ -13,7 +13,16 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from sluice_core.errors import Refusal
 from sluice_core.ids import format_id, uuid7
-from sluice_core.reasons import DRAINING, INTERNAL, METHOD_NOT_ALLOWED, NOT_FOUND, NOT_READY, Reason
+from sluice_core.reasons import (
+    BODY_TOO_LARGE,
+    DRAINING,
+    INTERNAL,
+    MALFORMED_REQUEST,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    NOT_READY,
+    Reason,
+)
 from sluice_ingest.answers import problem
 from sluice_ingest.body import Message
 from sluice_ingest.body import Receive as AnyReceive
@@ -22,7 +31,7 @@ from sluice_ingest.intake import Intake
 from sluice_ingest.openapi import INTAKE_PATHS, describe_intake, openapi_config
 from sluice_ingest.tenants import View
 
-_REASONS: dict[int, Reason] = {404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}
+_REASONS: dict[int, Reason] = {404: NOT_FOUND, 405: METHOD_NOT_ALLOWED, 413: BODY_TOO_LARGE}
 
 
 def create_app(intake: Intake, view: View) -> Litestar:
@@ -67,7 +76,9 @@ def create_app(intake: Intake, view: View) -> Litestar:
 
 
 def _answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    return _answer_problem(_REASONS.get(error.status_code, INTERNAL))
+    # The framework refuses a request for few reasons of its own, and then the request is what is wrong.
+    usual = MALFORMED_REQUEST if 400 <= error.status_code < 500 else INTERNAL
+    return _answer_problem(_REASONS.get(error.status_code, usual))
 
 
 def _answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

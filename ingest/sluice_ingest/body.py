@@ -1,51 +1,148 @@
-"""Reading a request's body, never more of it than the tenant may send.
+"""Reading a request's body: never more of it than was leased before, and never for ever.
 
-Invariant: neither the body as sent nor the body inflated ever takes more memory than `limit` and one network read.
+Invariants: what a body may still bring is leased before it is asked for, so bytes that nobody answers for are at most
+one network read a connection; a body that is not whole in time, or when the process stops, is refused, and one that
+is there already costs no timer.
 """
 
 import asyncio
-import sys
-import zlib
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from sluice_core.errors import Refusal
 from sluice_core.limits import KIB, MIB
-from sluice_core.reasons import BODY_TOO_LARGE, CORRUPT_ENCODING, TRUNCATED_BODY, UNSUPPORTED_ENCODING
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from sluice_core.reasons import BODY_TIMEOUT, BODY_TOO_LARGE, DRAINING, TRUNCATED_BODY, Reason
+from sluice_ingest.budget import Lease
 
 Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
+Receive = Callable[[], Coroutine[Any, Any, Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-_ZSTD_WINDOW_LOG = 23
-"""8 MiB, the window every zstd decoder must support (RFC 8878); a frame may ask for gigabytes."""
+READ_AHEAD = 64 * KIB
+"""What a connection may have read before anybody asks for it; a body of unknown length has this leased in advance."""
+
+_TICK_SECONDS = 0.25
+"""How exact a deadline is: one timer serves all bodies that are being read."""
 _MOST_DISCARDED = 16 * MIB
 _DISCARD_SECONDS = 2.0
-_INLINE_BYTES = 32 * KIB
-"""Above this inflating takes longer than handing it to a thread."""
 
 
-async def read_body(receive: Receive, content_length: int | None, limit: int) -> bytes:
-    """The whole body. Raises Refusal with BODY_TOO_LARGE, unread where its length was announced, or TRUNCATED_BODY."""
-    if content_length is not None and content_length > limit:
-        raise Refusal(BODY_TOO_LARGE, f"The body has {content_length} bytes; {limit} are allowed.")
-    message = await receive()
+class BodyReader:
+    """Reads the bodies of all requests of this process, each within `timeout` seconds."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._late: Reason = BODY_TIMEOUT
+        self._open: dict[asyncio.Timeout, float] = {}
+        """Reads that are under way and when they end; all take as long, so the first begun ends first."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def read(self, receive: Receive, content_length: int | None, limit: int, lease: Lease) -> bytes:
+        """The whole body, of at most `limit` bytes; the lease then covers it.
+
+        Raises Refusal: BODY_TOO_LARGE and OVERLOADED, with the body unread where its length was announced,
+        TRUNCATED_BODY, BODY_TIMEOUT, and DRAINING once `hurry` was called.
+        """
+        if content_length is not None and content_length > limit:
+            raise Refusal(BODY_TOO_LARGE, f"The body has {content_length} bytes; {limit} are allowed.")
+        lease.resize(READ_AHEAD if content_length is None else content_length)
+        receiving = receive()
+        try:
+            pending = receiving.send(None)
+        except StopIteration as done:  # the first part is here already, and it is usually the whole
+            message: Message = done.value
+            if not message.get("more_body", False):
+                return _whole(message, content_length, limit, lease)
+            first: Awaitable[Message] = _done(message)
+        else:
+            first = _Begun(receiving, pending)
+        bound = asyncio.timeout(None)
+        try:
+            async with bound:
+                self._begin(bound)
+                try:
+                    return await _read(first, receive, content_length, limit, lease)
+                finally:
+                    self._open.pop(bound, None)
+        except TimeoutError:
+            raise Refusal(self._late) from None
+
+    def hurry(self, seconds: float) -> None:
+        """The process stops: bodies have so long to be whole from now on, and are refused with DRAINING then."""
+        self._late = DRAINING
+        self._timeout = min(self._timeout, seconds)
+        latest = asyncio.get_running_loop().time() + self._timeout
+        self._open = {bound: min(end, latest) for bound, end in self._open.items()}
+
+    def _begin(self, bound: asyncio.Timeout) -> None:
+        loop = asyncio.get_running_loop()
+        self._open[bound] = loop.time() + self._timeout
+        if self._timer is None:
+            self._timer = loop.call_later(_TICK_SECONDS, self._tick)
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for bound, end in list(self._open.items()):
+            if end > now:
+                break
+            del self._open[bound]
+            bound.reschedule(now)
+        self._timer = loop.call_later(_TICK_SECONDS, self._tick) if self._open else None
+
+
+class _Begun:
+    """A coroutine that has been started by hand, and waits for `pending`."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Message], pending: Any) -> None:
+        self._coroutine = coroutine
+        self._pending = pending
+
+    def __await__(self) -> Generator[Any, Any, Message]:
+        coroutine, pending = self._coroutine, self._pending
+        try:
+            while True:
+                try:
+                    value = yield pending
+                except BaseException as error:  # noqa: BLE001 - it is the coroutine's to catch
+                    pending = coroutine.throw(error)
+                else:
+                    pending = coroutine.send(value)
+        except StopIteration as done:
+            message: Message = done.value
+            return message
+
+
+async def _done(message: Message) -> Message:
+    return message
+
+
+def _whole(message: Message, content_length: int | None, limit: int, lease: Lease) -> bytes:
+    """The body that came in one part."""
     if message["type"] == "http.disconnect":
         raise Refusal(TRUNCATED_BODY)
-    first: bytes = message.get("body", b"")
-    if not message.get("more_body", False) and len(first) <= limit:
-        return first
-    body = bytearray(first)
-    more = True
+    body: bytes = message.get("body", b"")
+    if len(body) > limit:
+        raise Refusal(BODY_TOO_LARGE, f"The body exceeds {limit} bytes.")
+    if content_length is None:
+        lease.resize(len(body))
+    return body
+
+
+async def _read(
+    begun: Awaitable[Message], receive: Receive, content_length: int | None, limit: int, lease: Lease
+) -> bytes:
+    message = await begun
+    more: bool = message.get("more_body", False)
+    if not more:
+        return _whole(message, content_length, limit, lease)
+    body = bytearray(message.get("body", b""))
     while more:
         if len(body) > limit:
-            raise Refusal(BODY_TOO_LARGE, f"The body exceeds {limit} bytes.")
+            break
+        if content_length is None:
+            lease.resize(len(body) + READ_AHEAD)
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Refusal(TRUNCATED_BODY)
@@ -53,6 +150,8 @@ async def read_body(receive: Receive, content_length: int | None, limit: int) ->
         more = message.get("more_body", False)
     if len(body) > limit:
         raise Refusal(BODY_TOO_LARGE, f"The body exceeds {limit} bytes.")
+    if content_length is None:
+        lease.resize(len(body))
     return bytes(body)
 
 
@@ -69,67 +168,3 @@ async def discard_body(receive: Receive) -> None:
                 message = await receive()
                 left -= len(message.get("body", b""))
                 more = message.get("more_body", False)
-
-
-async def inflate(body: bytes, encoding: bytes | None, limit: int) -> bytes:
-    """The body without its Content-Encoding.
-
-    Raises Refusal with UNSUPPORTED_ENCODING, CORRUPT_ENCODING, or BODY_TOO_LARGE as soon as `limit` is passed.
-    """
-    name = (encoding or b"").strip().lower()
-    if name in {b"", b"identity"}:
-        return body
-    make_decoder = _DECODERS.get(name)
-    if make_decoder is None:
-        raise Refusal(UNSUPPORTED_ENCODING)
-    decoder = make_decoder(body)
-    if len(body) <= _INLINE_BYTES:
-        return _inflate(decoder, body, limit)
-    return await asyncio.to_thread(_inflate, decoder, body, limit)
-
-
-class _Decoder(Protocol):
-    """What zlib's and zstd's decoders have in common."""
-
-    @property
-    def eof(self) -> bool: ...
-
-    @property
-    def unused_data(self) -> bytes: ...
-
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
-
-
-def _inflate(decoder: _Decoder, body: bytes, limit: int) -> bytes:
-    try:
-        data = decoder.decompress(body, limit + 1)
-    except (zlib.error, zstd.ZstdError):
-        raise Refusal(CORRUPT_ENCODING) from None
-    if len(data) > limit:
-        raise Refusal(BODY_TOO_LARGE, f"The inflated body exceeds {limit} bytes.")
-    if not decoder.eof or decoder.unused_data:
-        raise Refusal(CORRUPT_ENCODING, "The compressed body must be one complete stream and nothing after it.")
-    return data
-
-
-def _gzip(body: bytes) -> _Decoder:
-    return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-
-
-def _deflate(body: bytes) -> _Decoder:
-    """`deflate` means a zlib stream (RFC 9110), but some clients send a bare one."""
-    is_zlib = len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2]) % 31 == 0
-    return zlib.decompressobj(wbits=zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
-
-
-def _zstd(body: bytes) -> _Decoder:
-    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
-    return zstd.ZstdDecompressor(options=options)
-
-
-_DECODERS: dict[bytes, Callable[[bytes], _Decoder]] = {
-    b"gzip": _gzip,
-    b"x-gzip": _gzip,
-    b"deflate": _deflate,
-    b"zstd": _zstd,
-}

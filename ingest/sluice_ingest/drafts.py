@@ -10,7 +10,14 @@ from typing import Any
 import msgspec
 
 from sluice_core.errors import Refusal
-from sluice_core.reasons import EMPTY_BODY, INVALID_FIELD, INVALID_TEXT, MALFORMED_JSON, UNSUPPORTED_TYPE
+from sluice_core.reasons import (
+    BODY_TOO_LARGE,
+    EMPTY_BODY,
+    INVALID_FIELD,
+    INVALID_TEXT,
+    MALFORMED_JSON,
+    UNSUPPORTED_TYPE,
+)
 
 
 class Draft(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -25,6 +32,15 @@ class Draft(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 Drafts = list[Draft | Refusal]
+
+MAX_RECORDS = 100_000
+"""Of one request: they are decoded and judged in one go, and what a record costs does not depend on its length."""
+_MAX_BRACES = 4 * MAX_RECORDS
+"""No batch of so many real records, nested attributes included, has more objects than this."""
+_LEAST_PER_COMMA = 4
+"""Bytes. Arrays with more commas than one in so many bytes hold numbers or nothing, not records."""
+_SMALLEST = 2
+"""Bytes of a record, its separator included: a body of fewer than this times `MAX_RECORDS` needs no counting."""
 
 JSON, NDJSON, TEXT = "json_upload", "ndjson_upload", "text_upload"
 _TYPES = {
@@ -65,6 +81,9 @@ def read_drafts(source: str, body: bytes, *, split_lines: bool, headers_name_rec
     `headers_name_record` says that X-Tenant-ID or X-Log-ID was sent, which turns the text preamble off.
     Raises Refusal when the body as a whole cannot be read, or is empty.
     """
+    counted = len(body) > _SMALLEST * MAX_RECORDS
+    if counted and (source == NDJSON or split_lines) and body.count(b"\n") > MAX_RECORDS:
+        raise _too_many()
     if source == TEXT:
         drafts = _read_text(body, split_lines=split_lines, preamble=not headers_name_record)
     elif source == NDJSON:
@@ -73,6 +92,8 @@ def read_drafts(source: str, body: bytes, *, split_lines: bool, headers_name_rec
         drafts = _read_json(body)
     if not drafts:
         raise Refusal(EMPTY_BODY)
+    if len(drafts) > MAX_RECORDS:
+        raise _too_many()
     return drafts
 
 
@@ -84,6 +105,8 @@ def is_batch(source: str, body: bytes, *, split_lines: bool) -> bool:
 def _read_json(body: bytes) -> Drafts:
     try:
         if body.lstrip()[:1] == b"[":
+            if _has_many_objects(body):
+                raise _too_many()
             return list(_many.decode(body))
         return [_one.decode(body)]
     except (msgspec.ValidationError, UnicodeDecodeError):
@@ -94,8 +117,13 @@ def _read_json(body: bytes) -> Drafts:
         raise (_malformed(error) if body.strip() else Refusal(EMPTY_BODY)) from None
     if body.lstrip()[:1] != b"[":
         return [_read_one(body)]
+    if len(body) > _SMALLEST * MAX_RECORDS and body.count(b",") > len(body) // _LEAST_PER_COMMA:
+        raise _too_many()
     try:
-        return [_read_one(raw) for raw in _raw_many.decode(body)]
+        raws = _raw_many.decode(body)
+        if len(raws) > MAX_RECORDS:
+            raise _too_many()
+        return [_read_one(raw) for raw in raws]
     except msgspec.DecodeError as error:
         raise _malformed(error) from None
     except UnicodeDecodeError:
@@ -106,10 +134,10 @@ def _read_json(body: bytes) -> Drafts:
 
 def _read_lines(body: bytes) -> Drafts:
     try:
-        drafts = _one.decode_lines(body)
+        drafts = [] if _has_many_objects(body) else _one.decode_lines(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
-    else:
+        drafts = []
+    if drafts:
         # Also takes a record over two lines, or two on one, which the way below refuses: counting lines to be equally
         # strict costs a twentieth of a batch, and nothing is lost either way.
         return list(drafts)
@@ -152,6 +180,14 @@ def _fold(value: Any) -> Draft:
             raise msgspec.ValidationError(f"{len(both)} fields stand both in the record and in its attributes")
         draft.attributes = {**extra, **own}
     return draft
+
+
+def _has_many_objects(body: bytes) -> bool:
+    return len(body) > _SMALLEST * MAX_RECORDS and body.count(b"{") > _MAX_BRACES
+
+
+def _too_many() -> Refusal:
+    return Refusal(BODY_TOO_LARGE, f"One request may hold {MAX_RECORDS} records: send smaller batches.")
 
 
 def _too_deep() -> Refusal:

@@ -24,10 +24,18 @@ class IngestSettings(msgspec.Struct, frozen=True, kw_only=True):
     publish_timeout: Seconds = 2.0
     """Longest wait for one acknowledgement of the broker."""
     request_timeout: Seconds = 4.5
-    """Longest wait of a request for its commit, queueing included; answered 503 then."""
+    """Longest an answer may take us once the body is there, its commit and the queue for it included; 503 then."""
     commits_in_flight: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
-    max_queued_bytes: Annotated[int, msgspec.Meta(ge=MIB)] = 64 * MIB
-    """Encoded submissions waiting for a commit; more are answered 503."""
+    header_timeout: Seconds = 10.0
+    """Longest wait for a request's headers, from the connection or their first byte; it is closed then."""
+    body_timeout: Seconds = 30.0
+    """Longest wait for a whole body, answered 408 then, and for an answer to be read."""
+    request_bytes: Annotated[int, msgspec.Meta(ge=16 * MIB)] = 128 * MIB
+    """What all requests together may hold: bodies as sent, inflated, and encoded until answered; 503 beyond."""
+    tenant_request_bytes: Annotated[int, msgspec.Meta(ge=MIB)] = 64 * MIB
+    """One tenant's share of it."""
+    max_connections: Annotated[int, msgspec.Meta(ge=1)] = 16_384
+    """Open at a time, or fewer where the limit on open files is lower; more are closed at once."""
     shutdown_timeout: Seconds = 15.0
     """Longest wait for open requests after SIGTERM."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -35,6 +43,10 @@ class IngestSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 def check_settings(settings: IngestSettings) -> None:
     """Raises SettingsError for settings that contradict each other."""
+    if settings.request_timeout <= settings.publish_timeout:
+        raise SettingsError("SLUICE_REQUEST_TIMEOUT must exceed SLUICE_PUBLISH_TIMEOUT, or nothing is ever published")
+    if settings.tenant_request_bytes > settings.request_bytes:
+        raise SettingsError("SLUICE_TENANT_REQUEST_BYTES is a share of SLUICE_REQUEST_BYTES: it must not exceed it")
     if settings.auth == "none" and not _is_loopback(settings.host):
         raise SettingsError(
             "SLUICE_AUTH=none lets anybody write as any tenant, so it binds loopback only: set SLUICE_HOST=127.0.0.1, "

@@ -5,6 +5,7 @@ it is whoever the request names, made on first use by the embedded stack. Invari
 complete re-read of the tenants found nothing.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from sluice_core.edge.broker import Broker
 from sluice_core.errors import BrokerError, Refusal
 from sluice_core.names import PROVISION_SUBJECT, is_tenant_id
 from sluice_core.reasons import (
+    DROPPING,
     INVALID_FIELD,
     KEY_INVALID,
     MISSING_FIELD,
@@ -36,6 +38,11 @@ class View(Protocol):
         """Whether absence means anything."""
         ...
 
+    @property
+    def stale(self) -> bool:
+        """Whether it is too old to decide by."""
+        ...
+
     def tenant(self, tenant_id: str) -> TenantConfig | None:
         """By id."""
         ...
@@ -49,33 +56,44 @@ class View(Protocol):
         ...
 
 
-async def find_key_holder(view: View, digest: str) -> TenantConfig:
-    """The tenant that the key belongs to, if it may send.
+async def find_key_holder(view: View, digest: str, patience: float = CONFIRM_SECONDS) -> TenantConfig:
+    """The tenant that the key belongs to, if it may send; a re-read that decides takes `patience` seconds at most.
 
-    Raises Refusal: NOT_READY, KEY_INVALID, SUSPENDED, TENANT_GONE.
+    A key is compared by looking its SHA-256 up, never byte by byte: how long that takes says nothing of a key, since
+    nobody can choose what its digest begins with. However many unknown ones come, they share the view's re-reads.
+
+    Raises Refusal: NOT_READY, KEY_INVALID, SUSPENDED, DROPPING, TENANT_GONE.
     """
     config = view.holder(digest)
-    if config is None:
-        confirmed = await view.confirm(CONFIRM_SECONDS)
+    if config is None or view.stale:
+        confirmed = await view.confirm(min(patience, CONFIRM_SECONDS))
         config = view.holder(digest)
+        if not confirmed and (config is None or view.stale):
+            raise Refusal(NOT_READY)
         if config is None:
-            raise Refusal(KEY_INVALID if confirmed else NOT_READY)
+            raise Refusal(KEY_INVALID)
     return may_send(config)
 
 
 def may_send(config: TenantConfig) -> TenantConfig:
-    """The tenant, if it lives and is not suspended. Raises Refusal."""
+    """The tenant, if it lives and its suspension lets it send. Raises Refusal."""
     if config.state == "gone":
         raise Refusal(TENANT_GONE)
-    if config.suspension != "Active":
-        raise Refusal(SUSPENDED)
+    match config.suspension:
+        case "Reject":
+            raise Refusal(SUSPENDED)
+        case "Drop":
+            raise Refusal(DROPPING)
     return config
 
 
 async def find_named_tenant(
-    view: View, named: Sequence[str | None], provision: Callable[[str], Awaitable[None]]
+    view: View,
+    named: Sequence[str | None],
+    provision: Callable[[str], Awaitable[None]],
+    patience: float = CONFIRM_SECONDS,
 ) -> TenantConfig:
-    """The tenant that a request without a key names first, provisioned if there is none.
+    """The tenant that a request without a key names first, provisioned within `patience` seconds if there is none.
 
     Raises Refusal: MISSING_FIELD when none is named, INVALID_FIELD for what is no tenant id, and as `may_send`.
     """
@@ -88,8 +106,12 @@ async def find_named_tenant(
     if config is None:
         if not view.complete:
             raise Refusal(NOT_READY)
-        await provision(tenant_id)
-        await view.confirm(CONFIRM_SECONDS)
+        try:
+            async with asyncio.timeout(patience):
+                await provision(tenant_id)
+                await view.confirm(CONFIRM_SECONDS)
+        except TimeoutError:
+            raise Refusal(PROVISIONING_FAILED, "The tenant is still being made: try again in a moment.") from None
         config = view.tenant(tenant_id)
         if config is None:
             raise Refusal(PROVISIONING_FAILED)

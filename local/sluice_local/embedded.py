@@ -1,20 +1,21 @@
 """The whole of Sluice on one machine: both servers, ingest, a worker for each lane, and the operator's work.
 
 `sluice up`, `sluice demo`, the tests and the benchmarks use this one class. Invariants: it provisions through the same
-code as the operator; a part that dies comes back; when the context is left everything has stopped, ingest first and
-the database last, so that nothing is on its way to something that is gone.
+code as the operator and repairs what was provisioned; a part that dies comes back; when the context is left everything
+has stopped, ingest first and the database last, so that nothing is on its way to something that is gone.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
 from sluice_core.edge.broker import Msg
+from sluice_core.edge.keeper import Keeper
 from sluice_core.edge.lanes import lane_exists
 from sluice_core.edge.registry import Claim
 from sluice_core.edge.replica_set import set_up_replica_set
@@ -41,7 +42,10 @@ class EmbeddedStack:
 
     servers: Servers
     rights: OperatorRights
+    keeper: Keeper
     ingest: Part
+    more_ingest: list[Part]
+    """Replicas beside it, made by `start_ingest`."""
     workers: dict[str, Part]
     """By lane."""
 
@@ -71,16 +75,20 @@ class EmbeddedStack:
         self._written: Endpoints | None = None
 
     @property
+    def parts(self) -> list[Part]:
+        """Sluice's own processes, now."""
+        return [self.ingest, *self.more_ingest, *self.workers.values()]
+
+    @property
     def endpoints(self) -> Endpoints:
-        """Where everything is, now."""
-        parts = [self.ingest, *self.workers.values()]
-        servers: list[Server] = [self.servers.nats, self.servers.mongod, *parts]
+        """Where everything is, now. A part that is started again shows as it was until it is ready."""
+        servers: list[Server] = [self.servers.nats, self.servers.mongod, *self.parts]
         return Endpoints(
             ingest=self.ingest.url,
             nats=self.servers.nats_url.replace("://", f"://{OPERATOR_USER}:{self.servers.credentials.nats_operator}@"),
             mongodb=self.rights.mongodb_uri,
-            metrics={part.name: f"{part.url}/metrics" for part in parts},
-            pids={server.name: server.process.pid for server in servers},
+            metrics={part.name: f"{part.url}/metrics" for part in self.parts},
+            pids={server.name: server.ready_pid for server in servers},
             tenants={config.tenant_id: self._access(config.tenant_id) for config in self._view.tenants()},
         )
 
@@ -98,12 +106,13 @@ class EmbeddedStack:
             self.rights = OperatorRights(self.data_dir, self.servers.credentials, self.servers.ports)
             stack.push_async_callback(self.rights.close)
             await self.rights.broker.connect()
-            await self.rights.provisioner.ensure_platform()
+            await self.rights.repair.run()
+            self.keeper = Keeper(self.rights.broker, self.rights.repair, self._provisioning)
             for tenant in self._tenants:
                 await self.apply(tenant)
             self._view = TenantsView(self.rights.broker)
-            following = asyncio.create_task(self._view.run())
-            stack.push_async_callback(_cancel, following)
+            for task in (self._view.run(), self.keeper.run()):
+                stack.push_async_callback(_cancel, asyncio.create_task(task))
             if not await self._view.confirm(10.0):
                 raise SluiceError("the tenants could not be read back from the broker")
             if self._auth == "none":
@@ -126,7 +135,7 @@ class EmbeddedStack:
         self.ingest = ingest_part(
             self.data_dir, self._port or free_port(), self._environ, secrets, ports, auth=self._auth
         )
-        self.workers = {}
+        self.more_ingest, self.workers = [], {}
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.ingest.start())
@@ -145,11 +154,34 @@ class EmbeddedStack:
         self._idle_lanes -= {lane}
         self._supervise(worker)
 
+    async def start_ingest(self) -> Part:
+        """Start another ingest process, on a free port, and keep it running; it is called `ingest-2`, `ingest-3`."""
+        ports, secrets = self.servers.ports, self.servers.credentials
+        name = f"ingest-{2 + len(self.more_ingest)}"
+        part = ingest_part(self.data_dir, free_port(), self._environ, secrets, ports, auth=self._auth, name=name)
+        await part.start()
+        self.more_ingest.append(part)
+        self._supervise(part)
+        self._write_endpoints()
+        return part
+
+    @asynccontextmanager
+    async def without(self, server: Server) -> AsyncIterator[None]:
+        """Inside, a server is killed and stays so; afterwards it is started again and kept running."""
+        await _cancel(self._supervision.pop(server.name))
+        await server.kill()
+        try:
+            yield
+        finally:
+            await server.start()
+            self._supervise(server)
+            self._write_endpoints()
+
     async def _stop_parts(self) -> None:
         remove_endpoints(self.data_dir)
         for task in self._supervision.values():
             await _cancel(task)
-        await self.ingest.stop()
+        await asyncio.gather(*(ingest.stop() for ingest in (self.ingest, *self.more_ingest)))
         await asyncio.gather(*(worker.stop() for worker in self.workers.values()))
 
     def _wanted_lanes(self) -> set[str]:

@@ -22,7 +22,11 @@ MAX_PAYLOAD = 2 * 1024 * 1024
 """Bytes; an envelope is at most 256 KiB and dead letters somewhat more, so 2 MiB leaves room without waste."""
 
 MAX_FILE = 8 * 1024**3
-"""Bytes all streams together may hold, unless the caller says otherwise."""
+"""Bytes all streams together may hold, unless the caller says otherwise.
+
+Each reserves its largest size: the standard lane 1 GiB, what is set aside 2 GiB, the bucket of tenants 0.25 GiB. So
+4.75 GiB are left for dedicated lanes.
+"""
 
 MAX_MEMORY = 64 * 1024 * 1024
 """Bytes of memory streams. Sluice makes none; the default would be three quarters of the machine."""
@@ -30,16 +34,22 @@ MAX_MEMORY = 64 * 1024 * 1024
 READY_TIMEOUT = 60.0
 """Seconds; the server reads its streams back first, 2 s for 2000 of them, more on a slow disk."""
 
-_READ_TENANTS = [
-    f"$JS.API.STREAM.MSG.GET.{names.TENANTS_STREAM}",
-    f"$JS.API.DIRECT.GET.{names.TENANTS_STREAM}",
-    f"$JS.API.DIRECT.GET.{names.TENANTS_STREAM}.>",
-]
+_READ_TENANTS = f"$JS.API.DIRECT.GET.{names.TENANTS_STREAM}"
 _SEE_TENANTS = f"$KV.{names.TENANTS_BUCKET}.>"
 
 PERMISSIONS: Mapping[str, object] = {
     credentials.INGEST_USER: {
-        "publish": ["logs.>", "sluice.hb.ingest.>", names.PROVISION_SUBJECT, *_READ_TENANTS],
+        "publish": [
+            "logs.>",
+            # Buffered records; and parked ones on their way back: read, put into the lane, taken away, counted.
+            "parked.>",
+            f"$JS.API.DIRECT.GET.{names.DLQ_STREAM}",
+            f"$JS.API.STREAM.MSG.DELETE.{names.DLQ_STREAM}",
+            f"$JS.API.STREAM.INFO.{names.DLQ_STREAM}",
+            "sluice.hb.ingest.>",
+            names.PROVISION_SUBJECT,
+            _READ_TENANTS,
+        ],
         "subscribe": ["_INBOX_ingest.>", _SEE_TENANTS, "sluice.hb.>"],
     },
     credentials.WORKER_USER: {
@@ -50,7 +60,7 @@ PERMISSIONS: Mapping[str, object] = {
             "dlq.>",
             "parked.>",
             "sluice.hb.worker.>",
-            *_READ_TENANTS,
+            _READ_TENANTS,
         ],
         "subscribe": ["_INBOX_worker.>", _SEE_TENANTS],
     },

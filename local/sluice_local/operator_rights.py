@@ -14,6 +14,7 @@ import msgspec
 from sluice_core.edge.broker import Broker
 from sluice_core.edge.deletion import Deletion
 from sluice_core.edge.provision import Platform, Provisioner
+from sluice_core.edge.repair import Repair
 from sluice_core.edge.store import Client, connect
 from sluice_core.limits import MIB
 from sluice_local.credentials import ADMIN_USER, OPERATOR_USER, Credentials
@@ -23,7 +24,7 @@ from sluice_local.ports import Ports
 from sluice_local.secrets import FileSecrets
 
 DEDICATED_LANE_BYTES = 128 * MIB
-"""Of the broker's 8 GiB, so that some fifty tenants may have a lane of their own."""
+"""Of what `nats_server.MAX_FILE` leaves them, so that 38 tenants may have a lane of their own."""
 
 
 class Login(msgspec.Struct, frozen=True):
@@ -48,6 +49,7 @@ class OperatorRights:
             dedicated_lane_max_bytes=DEDICATED_LANE_BYTES,
         )
         self.provisioner = Provisioner(self.broker, self.client, self.secrets, platform)
+        self.repair = Repair(self.broker, self.provisioner)
         self.deletion = Deletion(self.broker, self.provisioner, self.secrets)
 
     async def close(self) -> None:

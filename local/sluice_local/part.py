@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sluice_core.names import WORKER_USER as MONGODB_WORKER_USER
 from sluice_local.credentials import INGEST_USER, WORKER_USER, Credentials
+from sluice_local.files import make_directory
 from sluice_local.mongod import REPLICA_SET
 from sluice_local.ports import HOST, Ports
 from sluice_local.probes import answers_ok
@@ -41,9 +42,16 @@ class Part(Server):
 
 
 def ingest_part(
-    data_dir: Path, port: int, environ: Mapping[str, str], credentials: Credentials, ports: Ports, *, auth: str
+    data_dir: Path,
+    port: int,
+    environ: Mapping[str, str],
+    credentials: Credentials,
+    ports: Ports,
+    *,
+    auth: str,
+    name: str = "ingest",
 ) -> Part:
-    """The ingest service. Settings in `environ` hold where the stack does not decide them."""
+    """One process of the ingest service. Settings in `environ` hold where the stack does not decide them."""
     own = {
         "SLUICE_NATS_URL": ports.nats_url,
         "SLUICE_NATS_USER": INGEST_USER,
@@ -52,7 +60,7 @@ def ingest_part(
         "SLUICE_PORT": str(port),
         "SLUICE_AUTH": auth,
     }
-    return Part("ingest", "sluice_ingest", data_dir, port, {**environ, **own})
+    return Part(name, "sluice_ingest", data_dir, port, {**environ, **own})
 
 
 def worker_part(
@@ -69,6 +77,7 @@ def worker_part(
         ),
         "SLUICE_MASTER_SECRET": credentials.worker_master_secret,
         "SLUICE_LANE": lane,
+        "SLUICE_STATE_DIR": str(make_directory(data_dir / "state" / f"worker-{lane}")),
         "SLUICE_HOST": HOST,
         "SLUICE_PORT": str(port),
     }

@@ -26,6 +26,7 @@ class Server(ABC):
         self._environ = environ
         self._pass_fds = tuple(pass_fds)
         self._process: ChildProcess | None = None
+        self._ready: ChildProcess | None = None
 
     @property
     def process(self) -> ChildProcess:
@@ -33,6 +34,16 @@ class Server(ABC):
         if self._process is None:
             raise LocalStackError(f"{self.name} was never started; call start first")
         return self._process
+
+    @property
+    def ready_pid(self) -> int:
+        """Process id of the newest child process that became ready; one that is starting does not count yet.
+
+        Raises LocalStackError before any was.
+        """
+        if self._ready is None:
+            raise LocalStackError(f"{self.name} was never ready; call start first")
+        return self._ready.pid
 
     @property
     def running(self) -> bool:
@@ -60,6 +71,7 @@ class Server(ABC):
         except BaseException:
             await self._process.kill()
             raise
+        self._ready = self._process
 
     async def stop(self) -> None:
         """Stop in an orderly way; nothing happens when it does not run."""

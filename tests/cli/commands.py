@@ -1,5 +1,6 @@
 """The real `sluice` as a user runs it, and a running stack to try it on."""
 
+import asyncio
 import json
 import os
 import signal
@@ -8,11 +9,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 from pymongo import MongoClient
+
+from sluice_core.edge.lanes import acknowledged_floor, last_sequence
+from sluice_local.operator_rights import operator_rights
 
 SLUICE = Path(sys.executable).with_name("sluice")
 READY_SECONDS = 40.0
@@ -105,10 +110,16 @@ class Stack:
         assert "Traceback" not in done.stderr
         return done.stderr
 
-    def post(self, tenant: str, text: str, key: str | None = None) -> httpx.Response:
+    def note(self, *arguments: object) -> str:
+        """Run a command; what it says on standard error."""
+        done = sluice(*arguments, "--data", self.data, cwd=self.directory)
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        return done.stderr
+
+    def post(self, tenant: str, text: str, key: str | None = None, **fields: Any) -> httpx.Response:
         endpoints = self.endpoints
         headers = {"Authorization": f"Bearer {key or endpoints['tenants'][tenant]['key']}"}
-        return httpx.post(f"{endpoints['ingest']}/ingest", json={"text": text}, headers=headers, timeout=20)
+        return httpx.post(f"{endpoints['ingest']}/ingest", json={"text": text, **fields}, headers=headers, timeout=20)
 
     def logs(self, tenant: str) -> list[dict[str, Any]]:
         printed = self.run("logs", tenant, "--json", "--limit", 100_000)
@@ -117,6 +128,26 @@ class Stack:
     def stored(self, tenant: str) -> int:
         """How many documents the tenant has, by a look past the command."""
         return int(self._database[f"tenant_{tenant}"]["processed_logs"].count_documents({}))
+
+    def document(self, tenant: str, log_id: str) -> dict[str, Any] | None:
+        """One of the tenant's documents, by a look past the command."""
+        return self._database[f"tenant_{tenant}"]["processed_logs"].find_one({"_id": log_id})
+
+    def lane_finished(self, lane: str) -> bool:
+        """Whether everything that the lane ever took is finished."""
+
+        async def ask() -> bool:
+            async with operator_rights(self.data) as rights:
+                newest = await last_sequence(rights.broker, lane)
+                return await acknowledged_floor(rights.broker, lane) >= newest
+
+        # The tests' own event loop may be running in this thread.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, ask()).result()
+
+    def validate(self, tenant: str, validator: dict[str, Any]) -> None:
+        """What a tenant's administrator may do to the collection: refuse documents that are not like this."""
+        self._database[f"tenant_{tenant}"].command("collMod", "processed_logs", validator=validator)
 
     def end(self, number: signal.Signals = signal.SIGINT) -> int:
         self._database.close()

@@ -21,6 +21,10 @@ TENANTS = {
     "send-env": "{}",
     "keyed": "{}",
     "buried": "{}",
+    "replayed": "{}",
+    "reborn": "{}",
+    "chosen": "{}",
+    "purged": "{}",
     "read": "{}",
 }
 """Tenants of the shared stack with their specs: each test has its own, so that none sees another's lines."""

@@ -1,15 +1,11 @@
 """`sluice tenants`, `keys`, `dlq` and `logs` on a running stack."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from cli.commands import TENANT, Stack, Started, eventually, sluice
-from sluice_core.edge.dead_letters import DeadLetter, write_dead_letter
-from sluice_core.envelope import Record, encode_record
-from sluice_local.operator_rights import operator_rights
 
 SAMPLE = Path(__file__).parents[2] / "k8s" / "samples" / "tenant.yaml"
 
@@ -31,8 +27,8 @@ def test_a_tenant_is_applied_listed_shown_and_deleted(stack: Stack) -> None:
 
     row = next(row for row in stack.ask("tenants", "list") if row["id"] == "life")
     assert row == {
-        "id": "life", "state": "Active", "lane": "standard", "keys": 1, "stored": 1, "dead_letters": 0,
-        "retention_days": 3,
+        "id": "life", "state": "Active", "lane": "standard", "keys": 1, "stored": 1, "parked": 0,
+        "dead_letters": 0, "retention_days": 3,
     }  # fmt: skip
     assert "3 days" in stack.run("tenants", "list")
     key = stack.endpoints["tenants"]["life"]["key"]
@@ -41,7 +37,7 @@ def test_a_tenant_is_applied_listed_shown_and_deleted(stack: Stack) -> None:
 
     assert "add --yes" in stack.fail("tenants", "delete", "life", code=2)
     deleted = stack.ask("tenants", "delete", "life", "--yes")
-    assert deleted == {"tenant": "life", "state": "Erased", "erased": {"documents": 1, "dead_letters": 0}}
+    assert deleted == {"tenant": "life", "state": "Erased", "erased": {"documents": 1, "parked": 0, "dead_letters": 0}}
     assert "no tenant life" in stack.fail("tenants", "delete", "life", "--yes")
     assert "no tenant nobody" in stack.fail("tenants", "show", "nobody")
     eventually(lambda: "life" not in stack.endpoints["tenants"])
@@ -77,26 +73,6 @@ def test_a_key_works_once_added_and_stops_working_once_revoked(stack: Stack) -> 
     eventually(lambda: stack.post("keyed", "with the revoked key", key).status_code == 401, 3)
     assert stack.post("keyed", "with the first key").status_code == 202
     assert "no key laptop" in stack.fail("keys", "revoke", "keyed", "laptop")
-
-
-async def test_dead_letters_are_listed_without_text_and_shown_redacted(stack: Stack) -> None:
-    record = Record("id-1", "mail to a@example.com", None, {"from": "192.0.2.1"})
-    letter = DeadLetter(
-        tenant_id="buried", reason="write_refused", detail="the database answered error 1", log_id="id-1", attempts=2,
-        received_at=int(datetime.now(UTC).timestamp() * 1_000_000),
-    )  # fmt: skip
-    async with operator_rights(stack.data) as rights:
-        await write_dead_letter(rights.broker, letter, encode_record(record))
-    [entry] = [entry for entry in stack.ask("dlq", "list") if entry["tenant"] == "buried"]
-    assert (entry["reason"], entry["log_id"], entry["attempts"]) == ("write_refused", "id-1", 2)
-    listing = stack.run("dlq", "list", "buried")
-    assert "write_refused" in listing
-    assert "example.com" not in listing + str(entry)
-    shown = stack.ask("dlq", "show", "buried", entry["sequence"])
-    assert shown["text"] == "mail to [REDACTED]"
-    assert shown["attributes"] == {"from": "[REDACTED]"}
-    assert "no dead letter" in stack.fail("dlq", "show", "demo", entry["sequence"])
-    assert next(row for row in stack.ask("tenants", "list") if row["id"] == "buried")["dead_letters"] == 1
 
 
 def test_logs_are_filtered_limited_and_followed(stack: Stack, start: Callable[..., Started]) -> None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,17 +16,20 @@ from cli.commands import sluice
 from sluice_cli.app import app
 from sluice_cli.client import SendError, ingest_url, retry_pause
 from sluice_cli.demo_check import Report, TenantResult, read_labels
-from sluice_cli.dlq import HIDDEN, redacted_record
+from sluice_cli.dlq_show import HIDDEN, redacted_records
 from sluice_cli.histogram import quantile, read_buckets
 from sluice_cli.lines import MAX_LINE_BYTES, Batch, Line, LineReader, holds_text, read_batches, record_id
-from sluice_cli.logs import read_since
+from sluice_cli.moments import read_moment
 from sluice_cli.output import counts_text, printable, seconds_text
 from sluice_cli.progress import Floor
 from sluice_cli.session import Session, first_error
 from sluice_cli.up_view import curl_command, logs_command, pid_changes, warning_text
 from sluice_core.edge.logs import StoredLog
-from sluice_core.envelope import Record
+from sluice_core.envelope import Record, Submission
 from sluice_core.errors import SluiceError
+from sluice_core.letter import Letter, StoredLetter, enclose, pick_out
+from sluice_core.reasons import WRITE_REFUSED
+from sluice_core.version import Version
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -46,6 +50,13 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
         ["tenants", "apply"],
         ["keys", "add", "t", "Not A Name"],
         ["dlq", "show", "t", "x"],
+        ["dlq", "list", "--since", "yesterday"],
+        ["dlq", "list", "--reason", "no_such_reason"],
+        ["dlq", "replay", "t"],
+        ["dlq", "replay", "t", "--all", "--reason", "write_refused"],
+        ["dlq", "replay", "t", "0"],
+        ["dlq", "purge", "t"],
+        ["doctor", "now"],
         ["up", "--auth", "maybe"],
         ["demo", "/nowhere"],
     ],
@@ -168,12 +179,12 @@ def test_text_from_outside_cannot_steer_a_terminal() -> None:
 
 
 def test_durations_and_times_are_read_as_since() -> None:
-    assert read_since("90s", NOW) == NOW - timedelta(seconds=90)
-    assert read_since("7d", NOW) == NOW - timedelta(days=7)
-    assert read_since("2026-01-01T00:00:00Z", NOW) == datetime(2026, 1, 1, tzinfo=UTC)
-    assert read_since("2026-01-01", NOW) == datetime(2026, 1, 1, tzinfo=UTC)
+    assert read_moment("90s", NOW) == NOW - timedelta(seconds=90)
+    assert read_moment("7d", NOW) == NOW - timedelta(days=7)
+    assert read_moment("2026-01-01T00:00:00Z", NOW) == datetime(2026, 1, 1, tzinfo=UTC)
+    assert read_moment("2026-01-01", NOW) == datetime(2026, 1, 1, tzinfo=UTC)
     with pytest.raises(ValueError, match="neither"):
-        read_since("10 minutes", NOW)
+        read_moment("10 minutes", NOW)
 
 
 def test_counts_and_seconds_are_written_for_people() -> None:
@@ -206,12 +217,21 @@ def test_of_several_errors_ours_is_told() -> None:
     assert first_error(ours) is ours
 
 
+def shown(text: str, attributes: dict[str, Any], detectors: dict[str, str]) -> dict[str, Any]:
+    submission = Submission("t", "u", "r", "s", 1, bytes(16), 0, [Record("id", text, None, attributes)])
+    head, payload = enclose([pick_out(submission, [0], [Version(1, 2, 0)])], WRITE_REFUSED)
+    [record] = redacted_records(StoredLetter(1, "2026-01-01T00:00:00Z", head, payload), detectors, 10) or []
+    return record
+
+
 def test_a_dead_letter_that_cannot_be_redacted_is_not_shown() -> None:
-    record = Record("id", "a@example.com", None, {"k": "192.0.2.1"})
-    assert redacted_record(record, {}) == {"text": "[REDACTED]", "attributes": {"k": "[REDACTED]"}}
-    assert redacted_record(record, {"email": "Keep"})["text"] == "a@example.com"
-    assert redacted_record(record, {"unknown": "Replace"}) == {"text": HIDDEN, "attributes": HIDDEN}
-    assert redacted_record(Record("id", "a\ud800", None, None), {})["text"] == HIDDEN
+    text, attributes = "a@example.com", {"k": "192.0.2.1"}
+    assert shown(text, attributes, {}) == {"log_id": "id", "text": "[REDACTED]", "attributes": {"k": "[REDACTED]"}}
+    assert shown(text, attributes, {"email": "Keep"})["text"] == text
+    assert shown(text, attributes, {"unknown": "Replace"})["text"] == HIDDEN
+    assert shown(text, attributes, {"unknown": "Replace"})["attributes"] == HIDDEN
+    unreadable = StoredLetter(1, "2026-01-01T00:00:00Z", Letter(tenant_id="t", reason="r"), b"garbage")
+    assert redacted_records(unreadable, {}, 10) is None
 
 
 def document(log_id: str, text: str, modified: str = "") -> StoredLog:
@@ -252,6 +272,7 @@ def test_the_demo_fails_for_each_thing_that_can_be_wrong() -> None:
     assert "another text" in failures([good[0], document(second, "other")])
     assert "still readable" in failures([document(first, "text", "a secret"), good[1]])
     assert "1 dead letter" in failures(good, dead_letters=1)
+    assert "1 parked letter" in failures(good, parked=1)
     assert "different ids" in failures(good, accepted=3)
     assert "in database tenant_u" in failures(good, stray=1)
 

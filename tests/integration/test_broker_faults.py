@@ -1,11 +1,7 @@
 """The broker is away, silent or full: a 503 in time that invites a retry, and recovery without anybody's help."""
 
 import asyncio
-import signal
-import time
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import msgspec
@@ -13,38 +9,11 @@ import pytest
 
 from sluice_core.keys import generate_key
 from sluice_core.names import lane_stream
+from support.faults import all_ready
 from support.ledger import Ledger
+from support.outages import IN_TIME, SILENT, check_unavailable, silent_broker, timed
 from support.sluice import NDJSON, TEXT, Account, Sluice, line
 from support.waiting import eventually
-
-Value = TypeVar("Value")
-
-IN_TIME = 5.0
-"""Seconds within which the design promises an answer."""
-
-
-@asynccontextmanager
-async def silent_broker(sluice: Sluice) -> AsyncIterator[None]:
-    """A broker that takes bytes and says nothing."""
-    broker = sluice.stack.servers.nats.process
-    broker.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        broker.send_signal(signal.SIGCONT)
-
-
-def check_unavailable(answer: httpx.Response, code: str) -> None:
-    body = answer.json()
-    assert (answer.status_code, body["code"], body["retryable"]) == (503, code, True)
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert 1 <= int(answer.headers["retry-after"]) <= 5
-    assert body["detail"]
-
-
-async def timed(request: Awaitable[Value]) -> tuple[Value, float]:
-    begun = time.monotonic()
-    return await request, time.monotonic() - begun
 
 
 class Outage(msgspec.Struct):
@@ -98,14 +67,14 @@ async def outage(sluice: Sluice) -> Outage:
 
 async def test_a_silent_broker_is_answered_for_in_time(outage: Outage) -> None:
     for answer, seconds in outage.answers:
-        check_unavailable(answer, "broker_unavailable")
+        check_unavailable(answer, *SILENT)
         assert seconds < IN_TIME
     assert len(outage.answers) == 80
 
 
 async def test_megabytes_for_a_silent_broker_are_answered_for_in_time(outage: Outage) -> None:
     for answer, seconds in outage.large_answers:
-        check_unavailable(answer, "broker_unavailable")
+        check_unavailable(answer, *SILENT)
         assert seconds < IN_TIME
     assert len(outage.large_answers) == 3
 
@@ -150,39 +119,69 @@ async def test_a_broker_that_dies_is_back_in_use_by_itself(sluice: Sluice, ledge
     assert sluice.stack.ingest.process.pid == pid
 
 
+async def test_a_broker_that_dies_among_many_requests_leaves_none_of_them_without_an_answer(
+    sluice: Sluice, ledger: Ledger, tenant: Account, other: Account
+) -> None:
+    shipments = [
+        (who, [{"log_id": f"r{number}-{index}", "text": line("x" * 1_000)} for index in range(20)])
+        for number in range(25)
+        for who in (tenant, other)
+    ]
+    requests = [asyncio.create_task(timed(ledger.send(who, records))) for who, records in shipments]
+    _, pending = await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
+    assert pending, "all were answered before the broker could be killed"
+    await sluice.stack.servers.nats.kill()
+    for (answer, _), seconds in await asyncio.gather(*requests):
+        assert answer.status_code in {202, 503}
+        assert seconds < IN_TIME
+    await all_ready(sluice)
+    for who, records in shipments:
+
+        async def taken(who: Account = who, records: list[dict[str, Any]] = records) -> bool:
+            answer, _ = await ledger.send(who, records)
+            return answer.status_code == 202
+
+        await eventually(taken, within=20)
+    async with sluice.hastened_redelivery():
+        await ledger.check()
+    assert len(await sluice.documents(tenant)) == len(await sluice.documents(other)) == 500
+
+
 async def test_a_full_stream_refuses_and_takes_again_when_there_is_room(sluice: Sluice, ledger: Ledger) -> None:
     tenant = await sluice.tenant("idle-full", exactly=True, lane="Dedicated")
     neighbour = await sluice.tenant("neighbour")
     stream = lane_stream(tenant.lane)
-    config = (await sluice.broker.api(f"STREAM.INFO.{stream}"))["config"]
-    await sluice.broker.api(f"STREAM.UPDATE.{stream}", {**config, "max_bytes": 50_000})
-    accepted = 0
-    while True:
-        answer, _ = await ledger.send(tenant, [{"text": line("x" * 10_000)}])
-        if answer.status_code != 202:
-            break
-        accepted += 1
-    check_unavailable(answer, "broker_full")
-    assert 3 <= accepted <= 4
-    # Nobody else notices, and one that still fits is taken.
-    assert (await sluice.send(neighbour, line(), TEXT)).status_code == 202
-    await ledger.send_lines(tenant, 1)
-    # A batch of several envelopes of which none fits.
-    many = "\n".join(msgspec.json.encode({"text": line("y" * 20_000)}).decode() for _ in range(50))
-    before = await sluice.published(tenant.lane)
-    check_unavailable(await sluice.send(tenant, many, NDJSON), "broker_full")
-    assert await sluice.published(tenant.lane) == before
-    # A worker makes room.
-    await sluice.stack.start_worker(tenant.lane)
-    await sluice.idle(tenant.lane)
-    assert (await ledger.send(tenant, [{"text": line("x" * 10_000)}]))[0].status_code == 202
-    await ledger.check()
+    async with sluice.stack.keeper.still():
+        config = (await sluice.broker.api(f"STREAM.INFO.{stream}"))["config"]
+        await sluice.broker.api(f"STREAM.UPDATE.{stream}", {**config, "max_bytes": 50_000})
+        accepted = 0
+        while True:
+            answer, _ = await ledger.send(tenant, [{"text": line("x" * 10_000)}])
+            if answer.status_code != 202:
+                break
+            accepted += 1
+        check_unavailable(answer, "broker_full")
+        assert 3 <= accepted <= 4
+        # Nobody else notices, and one that still fits is taken.
+        assert (await sluice.send(neighbour, line(), TEXT)).status_code == 202
+        await ledger.send_lines(tenant, 1)
+        # A batch of several envelopes of which none fits.
+        many = "\n".join(msgspec.json.encode({"text": line("y" * 20_000)}).decode() for _ in range(50))
+        before = await sluice.published(tenant.lane)
+        check_unavailable(await sluice.send(tenant, many, NDJSON), "broker_full")
+        assert await sluice.published(tenant.lane) == before
+        # A worker makes room.
+        await sluice.stack.start_worker(tenant.lane)
+        await sluice.idle(tenant.lane)
+        assert (await ledger.send(tenant, [{"text": line("x" * 10_000)}]))[0].status_code == 202
+        await ledger.check()
 
 
 async def test_without_its_stream_a_lane_takes_nothing_until_it_is_back(sluice: Sluice) -> None:
     tenant = await sluice.tenant("streamless", lane="Dedicated")
-    await sluice.broker.api(f"STREAM.DELETE.{lane_stream(tenant.lane)}")
-    answer, seconds = await timed(sluice.send(tenant, line(), TEXT))
+    async with sluice.stack.keeper.still():
+        await sluice.broker.api(f"STREAM.DELETE.{lane_stream(tenant.lane)}")
+        answer, seconds = await timed(sluice.send(tenant, line(), TEXT))
     check_unavailable(answer, "broker_unavailable")
     assert seconds < IN_TIME
     await sluice.tenant(tenant.id, exactly=True, lane="Dedicated")

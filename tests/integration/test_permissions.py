@@ -12,7 +12,21 @@ import pytest
 from nats.aio.client import Client
 from pymongo.errors import OperationFailure
 
-from sluice_core.names import REGISTRY_DATABASE, TENANT_INFO_COLLECTION, WORKER_USER
+from sluice_core.edge.broker import Broker
+from sluice_core.edge.letters import count_letters, list_letters, remove_letter, write_letter
+from sluice_core.errors import BrokerUnavailable
+from sluice_core.letter import Letter
+from sluice_core.names import (
+    DLQ_STREAM,
+    REGISTRY_DATABASE,
+    TENANT_INFO_COLLECTION,
+    WORKER_USER,
+    dead_letter_subject,
+    parked_subject,
+)
+from sluice_core.reasons import BUFFERED
+from sluice_local.credentials import INGEST_USER
+from sluice_local.operator_rights import Login
 from support.sluice import TEXT, Account, Document, Sluice, line
 
 UNAUTHORIZED = 13
@@ -76,30 +90,44 @@ async def test_nobody_listens_to_lanes_dead_letters_or_others(sluice: Sluice, us
     assert "permissions violation for subscription" in refusals[0]
 
 
-@pytest.mark.parametrize("user", ["ingest", "worker"])
-@pytest.mark.parametrize(
-    "subject",
-    [
-        "$JS.API.DIRECT.GET.SLUICE_DLQ",
-        "$JS.API.STREAM.MSG.GET.SLUICE_DLQ",
-        "$JS.API.STREAM.MSG.GET.SLUICE_LANE_standard",
-        "$JS.API.CONSUMER.CREATE.SLUICE_DLQ",
-        "$JS.API.CONSUMER.MSG.NEXT.SLUICE_LANE_standard.other",
-        "$JS.API.STREAM.PURGE.SLUICE_LANE_standard",
-        "$JS.API.STREAM.DELETE.SLUICE_DLQ",
-        "$KV.sluice_tenants.acme",
-        "$SYS.REQ.SERVER.PING",
-    ],
-)
-async def test_nobody_reads_or_changes_streams_that_are_not_his(sluice: Sluice, user: str, subject: str) -> None:
+async def refusals_of(sluice: Sluice, user: str, subject: str) -> list[str]:
+    """What the broker says to a publish. To whoever waits for an answer a refusal looks like silence."""
     refusals: list[str] = []
     async with broker_as(sluice, user, refusals) as client:
         await client.publish(subject, b"{}")
         # The first may overtake what is only queued; the second cannot.
         await client.flush()
         await client.flush()
-    assert len(refusals) == 1
-    assert "permissions violation for publish" in refusals[0]
+    return refusals
+
+
+@pytest.mark.parametrize("user", ["ingest", "worker"])
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "$JS.API.STREAM.MSG.GET.SLUICE_DLQ",
+        "$JS.API.STREAM.MSG.GET.SLUICE_LANE_standard",
+        "$JS.API.DIRECT.GET.SLUICE_LANE_standard",
+        "$JS.API.CONSUMER.CREATE.SLUICE_DLQ",
+        "$JS.API.CONSUMER.CREATE.SLUICE_LANE_standard",
+        "$JS.API.CONSUMER.DELETE.SLUICE_LANE_standard.workers",
+        "$JS.API.CONSUMER.MSG.NEXT.SLUICE_LANE_standard.other",
+        "$JS.API.STREAM.MSG.DELETE.SLUICE_LANE_standard",
+        "$JS.API.STREAM.MSG.DELETE.KV_sluice_tenants",
+        "$JS.API.STREAM.PURGE.SLUICE_LANE_standard",
+        "$JS.API.STREAM.PURGE.SLUICE_DLQ",
+        "$JS.API.STREAM.DELETE.SLUICE_DLQ",
+        "$JS.API.STREAM.UPDATE.SLUICE_DLQ",
+        "$JS.API.STREAM.CREATE.MINE",
+        "$JS.API.STREAM.INFO.SLUICE_LANE_standard",
+        "$JS.API.STREAM.LIST",
+        "$KV.sluice_tenants.acme",
+        "$SYS.REQ.SERVER.PING",
+    ],
+)
+async def test_nobody_reads_or_changes_streams_that_are_not_his(sluice: Sluice, user: str, subject: str) -> None:
+    [refusal] = await refusals_of(sluice, user, subject)
+    assert "permissions violation for publish" in refusal
 
 
 @pytest.mark.parametrize(
@@ -108,17 +136,40 @@ async def test_nobody_reads_or_changes_streams_that_are_not_his(sluice: Sluice, 
         ("ingest", "$JS.API.CONSUMER.MSG.NEXT.SLUICE_LANE_standard.workers"),
         ("ingest", "$JS.ACK.SLUICE_LANE_standard.workers.1.1.1.1.0"),
         ("ingest", "dlq.acme"),
+        ("ingest", "sluice.hb.worker.1"),
         ("worker", "logs.standard"),
+        ("worker", "sluice.hb.ingest.1"),
+        ("worker", "$JS.API.DIRECT.GET.SLUICE_DLQ"),
+        ("worker", "$JS.API.STREAM.MSG.DELETE.SLUICE_DLQ"),
+        ("worker", "$JS.API.STREAM.INFO.SLUICE_DLQ"),
     ],
 )
 async def test_neither_part_does_the_others_work(sluice: Sluice, user: str, subject: str) -> None:
-    refusals: list[str] = []
-    async with broker_as(sluice, user, refusals) as client:
-        await client.publish(subject, b"{}")
-        # The first may overtake what is only queued; the second cannot.
-        await client.flush()
-        await client.flush()
-    assert len(refusals) == 1
+    [refusal] = await refusals_of(sluice, user, subject)
+    assert "permissions violation for publish" in refusal
+
+
+async def test_ingest_parks_reads_counts_and_takes_away_letters_and_buries_none(
+    sluice: Sluice, tenant: Account
+) -> None:
+    servers = sluice.stack.servers
+    ingest = Broker(Login(servers.nats_url, INGEST_USER, servers.credentials.nats_ingest))
+    await ingest.connect()
+    try:
+        letter = Letter(tenant_id=tenant.id, reason=BUFFERED.code)
+        await write_letter(ingest, subject := parked_subject(f"of-{tenant.id}"), letter, b"content")
+        [stored] = await list_letters(ingest, subject)
+        assert (stored.letter.reason, stored.payload) == (BUFFERED.code, b"content")
+        assert await count_letters(ingest, subject) == {subject: 1}
+        assert await remove_letter(ingest, stored.sequence)
+        assert await list_letters(ingest, subject) == []
+        with pytest.raises(BrokerUnavailable):
+            await write_letter(ingest, dead_letter_subject(tenant.id), letter, b"content", timeout=0.5)
+        with pytest.raises(BrokerUnavailable):
+            await ingest.api(f"STREAM.PURGE.{DLQ_STREAM}", {"filter": subject}, timeout=0.5)
+    finally:
+        await ingest.close()
+    assert await sluice.dead_letters(tenant) == []
 
 
 @pytest.mark.parametrize(

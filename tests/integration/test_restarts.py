@@ -3,8 +3,6 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import httpx
 import pytest
@@ -14,51 +12,11 @@ from sluice_core.ids import ID_BYTES, uuid7
 from sluice_local.endpoints import Endpoints
 from sluice_local.ports import is_free
 from support.ledger import Ledger, Outcome
-from support.sluice import Account, Sluice, line, publish, unique_id
+from support.load import load
+from support.sluice import Account, Sluice, line, publish
 from support.waiting import eventually
 
-SENDERS = 6
 LOAD_SECONDS = 1.2
-
-
-@asynccontextmanager
-async def load(ledger: Ledger, *tenants: Account) -> AsyncIterator[None]:
-    """Senders that send without pause and repeat what got no 202, as a shipper does, until it got one."""
-    stopping = asyncio.Event()
-
-    async def send_one(tenant: Account) -> None:
-        record = {"log_id": unique_id("load"), "text": line()}
-        while True:
-            try:
-                response, _ = await ledger.send(tenant, [record])
-            except httpx.TransportError:
-                await asyncio.sleep(0.05)  # not known whether it is in
-                continue
-            if response.status_code == 202:
-                return
-            assert response.status_code == 503, response.text
-            await asyncio.sleep(0.05)
-
-    async def sender(number: int) -> None:
-        while not stopping.is_set():
-            await send_one(tenants[number % len(tenants)])
-            # Nor may anything slip through that has no id by which a retry could be known.
-            text = line()
-            tenant = tenants[(number + 1) % len(tenants)]
-            entry = ledger.note(tenant, None, text)
-            try:
-                response = await ledger.sluice.send(tenant, {"text": text})
-            except httpx.TransportError:
-                continue
-            ledger.read(response, [entry])
-
-    async with asyncio.TaskGroup() as group:
-        for number in range(SENDERS):
-            group.create_task(sender(number))
-        try:
-            yield
-        finally:
-            stopping.set()
 
 
 async def restarted(sluice: Sluice, name: str, pid: int) -> None:

@@ -7,15 +7,19 @@ answer was never seen, or invited a retry, is there at most once; I3 nothing is 
 """
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
 import httpx
 import msgspec
 
+from sluice_core.edge.lanes import last_sequence
+from sluice_core.letter import StoredLetter
+from sluice_core.names import DLQ_STREAM
 from support.sluice import NDJSON, Account, Sluice, line, unique_id
+from support.waiting import eventually
 
 
 class Outcome(Enum):
@@ -28,7 +32,11 @@ class Outcome(Enum):
 
 
 class Entry(msgspec.Struct):
-    """One record as it was sent. Several entries may name one id: retries, and newer versions."""
+    """One record as it was sent. Several entries may name one id: retries, and newer versions.
+
+    Entries without an id count each for itself, so one that is sent again under the same `Idempotency-Key`, which must
+    store nothing twice, stays one entry: UNKNOWN until an attempt got its 202.
+    """
 
     tenant: str
     log_id: str | None
@@ -55,6 +63,7 @@ class Ledger:
         self.sluice = sluice
         self._lanes: set[str] = set()
         self.entries: list[Entry] = []
+        self._seen: list[Sighting] = []
         BOOKS.append(self)
 
     def note(self, tenant: Account, log_id: str | None, text: str) -> Entry:
@@ -96,14 +105,36 @@ class Ledger:
         """What got a 202."""
         return [entry for entry in self.entries if entry.outcome is Outcome.ACCEPTED]
 
+    def summary(self) -> str:
+        """What became of the records, in numbers, as the last check saw it."""
+        outcomes = Counter(entry.outcome for entry in self.entries)
+        sent = ", ".join(f"{outcome.value} {outcomes[outcome]}" for outcome in Outcome)
+        dead = sum(place.dead for place in self._seen)
+        return f"{sent}; stored {len(self._seen) - dead}, dead letters {dead}"
+
     async def check(self, *, within: float = 30.0, everywhere: bool = False) -> None:
-        """Wait until the lanes are idle, look for everything, and fail with all that is wrong.
+        """Wait until nothing is on its way, look for everything, and fail with all that is wrong.
 
         Looks into the databases of the tenants who sent, and all dead letters; `everywhere`: into all databases.
         """
-        await self.sluice.idle(*self._lanes, within=within)
-        problems = judge(self.entries, await self._look(everywhere=everywhere))
+        await eventually(lambda: self._at_rest(within), within=within)
+        self._seen = await self._look(everywhere=everywhere)
+        problems = judge(self.entries, self._seen)
         assert not problems, f"{len(problems)} problems:\n" + "\n".join(problems[:20])
+
+    async def _at_rest(self, within: float) -> bool:
+        """Whether the lanes are idle and nothing is parked, which comes back into its lane by itself."""
+        before = await self._published()
+        await self.sluice.idle(*self._lanes, within=within)
+        info = await self.sluice.broker.api(f"STREAM.INFO.{DLQ_STREAM}", {"subjects_filter": "parked.>"})
+        parked = {subject.removeprefix("parked.") for subject in info["state"].get("subjects") or ()}
+        if parked & {entry.tenant for entry in self.entries}:
+            return False
+        # What was parked a moment ago is in a lane again, unless no lane took anything since before they were idle.
+        return await self._published() == before
+
+    async def _published(self) -> dict[str, int]:
+        return {lane: await last_sequence(self.sluice.broker, lane) for lane in self._lanes}
 
     async def _look(self, *, everywhere: bool) -> list[Sighting]:
         ours = {entry.tenant for entry in self.entries}
@@ -119,14 +150,20 @@ class Ledger:
             seen += [Sighting(tenant, one["_id"], one.get("original_text")) async for one in found]
         for tenant, letters in (await self.sluice.all_dead_letters()).items():
             buried = set()
-            for stored in letters:
-                record = stored.record()
-                identity = (stored.letter.log_id, stored.letter.version)
+            for log_id, version, text in (record for stored in letters for record in _records(stored)):
                 # Burying a record twice is harmless: the same version of it is one dead letter.
-                if record is not None and identity not in buried and (tenant in ours or record.text in texts):
-                    buried.add(identity)
-                    seen.append(Sighting(tenant, stored.letter.log_id, record.text, dead=True))
+                if (log_id, version) not in buried and (tenant in ours or text in texts):
+                    buried.add((log_id, version))
+                    seen.append(Sighting(tenant, log_id, text, dead=True))
         return seen
+
+
+def _records(stored: StoredLetter) -> Iterator[tuple[str, tuple[int, ...], str]]:
+    """Id, version and text of the records in a letter; none for one that cannot be read."""
+    for submission in stored.submissions() or ():
+        for position, record in enumerate(submission.records):
+            of_message = position if submission.positions is None else submission.positions[position]
+            yield submission.log_id(position), (*(submission.accepted_as or ()), of_message), record.text
 
 
 BOOKS: list[Ledger] = []

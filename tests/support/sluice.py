@@ -22,14 +22,25 @@ from motor.motor_asyncio import AsyncIOMotorCollection, AsyncIOMotorDatabase
 from prometheus_client.parser import text_string_to_metric_families
 
 from sluice_core.edge.broker import Broker
-from sluice_core.edge.dead_letters import StoredDeadLetter, list_dead_letters
 from sluice_core.edge.lanes import acknowledged_floor, last_sequence
+from sluice_core.edge.letters import count_letters, list_letters
 from sluice_core.edge.registry import Claim
 from sluice_core.edge.secrets import TenantSecret
 from sluice_core.errors import BrokerError
+from sluice_core.letter import StoredLetter
 from sluice_core.manifest import API_VERSION, KIND, load_tenants
-from sluice_core.names import DLQ_STREAM, LOGS_COLLECTION, STANDARD_LANE, WORKERS, lane_stream, tenant_database
-from sluice_core.tenant import Tenant, TenantConfig
+from sluice_core.names import (
+    LOGS_COLLECTION,
+    STANDARD_LANE,
+    TENANTS_STREAM,
+    WORKERS,
+    dead_letter_subject,
+    lane_stream,
+    parked_subject,
+    tenant_config_subject,
+    tenant_database,
+)
+from sluice_core.tenant import Tenant, TenantConfig, encode_config
 from sluice_local.embedded import EmbeddedStack
 from sluice_local.server import Server
 from support.waiting import eventually
@@ -115,9 +126,9 @@ class Sluice:
 
     @property
     def servers(self) -> dict[str, Server]:
-        """All four processes, and the workers of other lanes, by name."""
-        parts = [self.stack.ingest, *self.stack.workers.values()]
-        return {server.name: server for server in (self.stack.servers.nats, self.stack.servers.mongod, *parts)}
+        """All four processes, more of ingest, and the workers of other lanes, by name."""
+        servers = (self.stack.servers.nats, self.stack.servers.mongod, *self.stack.parts)
+        return {server.name: server for server in servers}
 
     # -- tenants ---------------------------------------------------------------------------------------------------
 
@@ -198,16 +209,21 @@ class Sluice:
         """The tenant's original texts, sorted."""
         return sorted([document["original_text"] for document in await self.documents(tenant)])
 
-    async def dead_letters(self, tenant: Account | str) -> list[StoredDeadLetter]:
+    async def dead_letters(self, tenant: Account | str) -> list[StoredLetter]:
         """The tenant's dead letters, once its lane is idle."""
         if isinstance(tenant, Account):
             await self.idle(tenant.lane)
-        return await list_dead_letters(self.broker, tenant if isinstance(tenant, str) else tenant.id, limit=10_000)
+        tenant_id = tenant if isinstance(tenant, str) else tenant.id
+        return await list_letters(self.broker, dead_letter_subject(tenant_id), limit=10_000)
 
-    async def all_dead_letters(self) -> dict[str, list[StoredDeadLetter]]:
+    async def parked(self, tenant: Account | str) -> list[StoredLetter]:
+        """What of the tenant's is parked at this moment."""
+        tenant_id = tenant if isinstance(tenant, str) else tenant.id
+        return await list_letters(self.broker, parked_subject(tenant_id), limit=10_000)
+
+    async def all_dead_letters(self) -> dict[str, list[StoredLetter]]:
         """Every dead letter by the tenant it is filed under."""
-        info = await self.broker.api(f"STREAM.INFO.{DLQ_STREAM}", {"subjects_filter": "dlq.>"})
-        tenants = [subject.removeprefix("dlq.") for subject in info["state"].get("subjects") or ()]
+        tenants = [subject.removeprefix("dlq.") for subject in await count_letters(self.broker, "dlq.*")]
         return {tenant: await self.dead_letters(tenant) for tenant in tenants}
 
     async def databases(self) -> list[str]:
@@ -251,12 +267,13 @@ class Sluice:
         subject = f"{lane_stream(lane)}.{WORKERS}"
         while not self.broker.connected:  # it may be the broker that was killed
             await asyncio.sleep(0.02)
-        before = (await self.broker.api(f"CONSUMER.INFO.{subject}"))["config"]
-        await self._configure(lane, {**before, "ack_wait": 2_000_000_000})
-        try:
-            yield
-        finally:
-            await self._configure(lane, before)
+        async with self.stack.keeper.still():
+            before = (await self.broker.api(f"CONSUMER.INFO.{subject}"))["config"]
+            await self._configure(lane, {**before, "ack_wait": 2_000_000_000})
+            try:
+                yield
+            finally:
+                await self._configure(lane, before)
 
     async def _configure(self, lane: str, config: dict[str, Any]) -> None:
         request = {"stream_name": lane_stream(lane), "config": config}
@@ -278,6 +295,12 @@ async def running(
     limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
     async with stack, httpx.AsyncClient(timeout=30, limits=limits) as http:
         yield Sluice(stack, http)
+
+
+async def overwrite_config(sluice: Sluice, config: TenantConfig) -> None:
+    """Write a tenant's entry behind provisioning's back. What keeps the bucket changes it back, unless held still."""
+    subject = tenant_config_subject(config.tenant_id)
+    await sluice.broker.publish(subject, encode_config(config), stream=TENANTS_STREAM, timeout=5)
 
 
 async def publish(sluice: Sluice, lane: str, payload: bytes) -> int:

@@ -99,6 +99,7 @@ class FakeView:
 
     def __init__(self, *configs: TenantConfig, complete: bool = True) -> None:
         self.complete = complete
+        self.stale = False
         self.by_id: dict[str, TenantConfig] = {}
         self.on_confirm: Callable[[], None] = lambda: None
         self.readable = True
@@ -122,6 +123,7 @@ class FakeView:
             await asyncio.sleep(timeout)
             return False
         self.complete = True
+        self.stale = False
         self.on_confirm()
         return True
 
@@ -136,6 +138,8 @@ class FakeStore:
         self.documents: dict[str, dict[str, dict[str, Any]]] = {}
         self.refuse: set[str] = set()
         """Ids that the database never takes."""
+        self.well = True
+        """Whether there is a primary."""
         self.faults: list[Exception] = []
         """Raised by the next calls, one each."""
         self.calls: list[str] = []
@@ -149,6 +153,9 @@ class FakeStore:
         await self.pause()
         if self.faults:
             raise self.faults.pop(0)
+
+    async def writable(self) -> bool:
+        return self.well
 
     async def insert(self, tenant_id: str, documents: Sequence[bytes]) -> Inserted:
         await self._call("insert")
@@ -195,6 +202,7 @@ class FakeLane:
         self.queue: asyncio.Queue[Delivery] = asyncio.Queue()
         self.acknowledged: list[int] = []
         self.given_back: list[int] = []
+        self.put_off_for: dict[int, float] = {}
         self.alive: list[int] = []
         self.waiting: tuple[Delivery, ...] = ()
         self.requests: list[tuple[float, int, int]] = []
@@ -224,6 +232,9 @@ class FakeLane:
     async def give_back(self, delivery: Delivery) -> None:
         self.given_back.append(delivery.sequence)
 
+    async def put_off(self, delivery: Delivery, seconds: float) -> None:
+        self.put_off_for[delivery.sequence] = seconds
+
     def _check(self) -> None:
         if self.down:
             raise BrokerUnavailable("not connected to the broker")
@@ -234,11 +245,16 @@ class FakePublisher:
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes]] = []
+        self.headers: list[dict[str, str] | None] = []
         self.open: list[tuple[str, bytes, asyncio.Future[int]]] = []
         self.most_open = 0
 
-    async def publish(self, subject: str, payload: bytes, *, stream: str, timeout: float) -> int:
-        assert stream == f"SLUICE_LANE_{subject.removeprefix('logs.')}"
+    async def publish(
+        self, subject: str, payload: bytes, *, stream: str, timeout: float, headers: dict[str, str] | None = None
+    ) -> int:
+        kind, _, name = subject.partition(".")
+        assert stream == ("SLUICE_DLQ" if kind == "parked" else f"SLUICE_LANE_{name}")
+        self.headers.append(headers)
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         entry = (subject, payload, answer)
         self.sent.append((subject, payload))
@@ -267,11 +283,9 @@ def delivery(payload: bytes, sequence: int = 1, *, pending: int = 0, delivered: 
     )
 
 
-def submission(
-    *records: Record, tenant_id: str = "acme", uid: str = "u1", traceparent: str | None = None
-) -> Submission:
+def submission(*records: Record, tenant_id: str = "acme", uid: str = "u1", **more: Any) -> Submission:
     base = (7).to_bytes(16)
-    return Submission(tenant_id, uid, "request-1", "json_upload", 1_000_000, base, 0, list(records), traceparent)
+    return Submission(tenant_id, uid, "request-1", "json_upload", 1_000_000, base, 0, list(records), **more)
 
 
 def envelope(*submissions: Submission) -> bytes:

@@ -27,7 +27,7 @@ def test_a_reason_is_named_as_its_code(name: str) -> None:
 @pytest.mark.parametrize("reason", _REFUSALS, ids=lambda reason: reason.code)
 def test_a_refusal_is_retryable_exactly_where_its_status_says_so(reason: Reason) -> None:
     assert 400 <= reason.status <= 599
-    assert reason.retryable == (reason.status in {429, 503})
+    assert reason.retryable == (reason.status in {408, 429, 503})
 
 
 @pytest.mark.parametrize("reason", [reason for reason in _EVERY if not reason.status], ids=lambda reason: reason.code)

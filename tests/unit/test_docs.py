@@ -1,5 +1,6 @@
 """The documents agree with the code and with each other."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -30,3 +31,25 @@ def test_every_setting_a_document_names_exists() -> None:
         known |= {f"SLUICE_{name.upper()}" for name in re.findall(r"^    (\w+): ", text, re.MULTILINE)}
     named = {name for document in DOCUMENTS for name in re.findall(r"SLUICE_[A-Z_]+[A-Z]", document.read_text())}
     assert named - known - {"SLUICE_LANE", "SLUICE_DLQ"} == set()
+
+
+GUARANTEES = (ROOT / "docs/guarantees.md").read_text()
+
+
+def _tests() -> set[str]:
+    found = set()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                found.add(f"{path.stem.removeprefix('test_')}: {node.name.removeprefix('test_').replace('_', ' ')}")
+    return found
+
+
+def test_every_guarantee_names_a_test_that_exists() -> None:
+    guarantees = re.findall(r"^\d+\. .*?(?=^\d+\. |^#|\Z)", GUARANTEES, re.MULTILINE | re.DOTALL)
+    assert len(guarantees) > 20
+    known = _tests()
+    for guarantee in guarantees:
+        named = [" ".join(name.split()) for name in re.findall(r"`([^`]+: [^`]+)`", guarantee)]
+        assert named, f"no test is named: {guarantee}"
+        assert set(named) <= known, f"no such test: {sorted(set(named) - known)}"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice_core.edge.tenants_view import MIN_REREAD_SECONDS, REREAD_SECONDS, TenantsView
+from sluice_core.edge.tenants_view import MIN_REREAD_SECONDS, REREAD_SECONDS, STALE_SECONDS, TenantsView
 from sluice_core.tenant import KeyConfig, TenantConfig, encode_config
 from unit.fakes import FakeBucket, config
 from unit.virtual import now, run, settle
@@ -325,5 +325,47 @@ def test_who_stops_asking_disturbs_nobody() -> None:
         await asyncio.sleep(0)
         others[0].cancel()
         assert await asyncio.gather(*others[1:]) == [True, True]
+
+    _follow(bucket, scenario)
+
+
+def test_a_view_that_cannot_be_read_again_says_that_it_is_stale() -> None:
+    bucket = FakeBucket(config())
+
+    async def scenario(view: TenantsView) -> None:
+        for _ in range(50):
+            await asyncio.sleep(0.1)
+            assert not view.stale
+        bucket.down = True
+        await asyncio.sleep(STALE_SECONDS + REREAD_SECONDS)
+        assert view.stale
+        assert view.tenant("acme") == config(), "what was known is known; it is only old"
+        bucket.down = False
+        assert await view.confirm(3)
+        assert not view.stale
+
+    _follow(bucket, scenario)
+
+
+def test_before_the_first_snapshot_a_view_is_stale() -> None:
+    bucket = FakeBucket(sealed=False)
+
+    async def scenario(view: TenantsView) -> None:
+        assert view.stale
+
+    _follow(bucket, scenario)
+
+
+def test_the_view_says_up_to_where_it_has_read() -> None:
+    bucket = FakeBucket(config())
+
+    async def scenario(view: TenantsView) -> None:
+        before = view.seen
+        bucket.write(config(revision=2))
+        written = bucket.entries["acme"][0]
+        await bucket.hint("acme", encode_config(config(revision=2)))
+        assert view.seen == before < written, "a hint proves nothing about what came before it"
+        assert await view.confirm(3)
+        assert view.seen == written
 
     _follow(bucket, scenario)

@@ -9,9 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sluice_core.edge.store import encode_fields, join_document
-from sluice_core.envelope import Record, Submission, encode_content, encode_envelope, encode_record, encode_submission
+from sluice_core.envelope import Record, Submission, encode_content, encode_envelope, encode_submission
 from sluice_core.errors import Refusal
 from sluice_core.ids import idempotent_id
+from sluice_core.letter import enclose, pick_out
 from sluice_core.limits import MIB
 from sluice_core.reasons import (
     INVALID_FIELD,
@@ -20,6 +21,7 @@ from sluice_core.reasons import (
     MISSING_FIELD,
     OTHER_TENANT,
     RECORD_TOO_LARGE,
+    STORE_REFUSES,
     Reason,
 )
 from sluice_ingest.admit import Admission, admit, read_timestamp
@@ -352,12 +354,12 @@ _NOW = datetime(2025, 1, 1, tzinfo=UTC)
 
 def _store(record: Record, *, traceparent: str | None = None) -> None:
     """Takes a record the whole way that the worker takes it."""
-    encode_record(record)
     submission = Submission(
         "acme", "u1", "r", "json_upload", 1_700_000_000_000_000, b"\0" * 16, 0, [record], traceparent
     )
     message = Message(delivery(encode_envelope([encode_submission(submission)])))
     [(_, batch)] = items(message)
+    enclose([pick_out(submission, [0], [batch[0].version])], STORE_REFUSES)
     [prepared], _ = _PREPARER.prepare(batch, _NOW, _NOW)
     assert prepared.failure is None
     join_document(encode_fields({"_id": prepared.log_id}))

@@ -14,6 +14,7 @@ from sluice_core.reasons import (
     METHOD_NOT_ALLOWED,
     MISSING_FIELD,
     OVERLOADED,
+    RATE_LIMITED,
     Reason,
 )
 from sluice_ingest.admit import Rejection
@@ -118,3 +119,12 @@ def test_a_body_of_bad_records_is_not_answered_by_a_larger_one() -> None:
 
 def test_the_answer_says_all_a_client_needs_to_retry() -> None:
     assert _body(problem(Refusal(OVERLOADED), "r"))["retryable"] is True
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.0, b"1"), (0.2, b"1"), (1.0, b"1"), (1.01, b"2"), (17.3, b"18"), (60.1, b"60"), (1e9, b"60")],
+)
+def test_a_retry_is_invited_for_when_it_can_succeed_and_within_a_minute(seconds: float, said: bytes) -> None:
+    answer = problem(Refusal(RATE_LIMITED, retry_after=seconds), "r")
+    assert dict(answer.headers)[b"retry-after"] == said

@@ -12,12 +12,16 @@ from litestar import Litestar
 from sluice_core.envelope import Record, decode_envelope
 from sluice_core.errors import BrokerFull, BrokerUnavailable, Refusal
 from sluice_core.keys import compose_key, key_digest
-from sluice_core.limits import Limits
+from sluice_core.limits import MIB, Limits
 from sluice_core.reasons import ALL, PROVISIONING_FAILED
 from sluice_core.tenant import KeyConfig
 from sluice_ingest.app import create_app
+from sluice_ingest.body import BodyReader
+from sluice_ingest.budget import Budget
 from sluice_ingest.commit import GroupCommit
+from sluice_ingest.inflate import Inflater
 from sluice_ingest.intake import Intake
+from sluice_ingest.quotas import Quotas
 from unit.fakes import FakeView, config
 
 _KEY = compose_key("0123456789ab", "A" * 32)
@@ -33,7 +37,9 @@ class _Publisher:
         self.payloads: list[tuple[str, bytes]] = []
         self.error: Exception | None = None
 
-    async def publish(self, subject: str, payload: bytes, *, stream: str, timeout: float) -> int:
+    async def publish(
+        self, subject: str, payload: bytes, *, stream: str, timeout: float, headers: dict[str, str] | None = None
+    ) -> int:
         if self.error is not None:
             raise self.error
         self.payloads.append((subject, payload))
@@ -52,12 +58,20 @@ class _Service:
     def __init__(self, *, auth: bool = True) -> None:
         self.publisher = _Publisher()
         self.view = FakeView(config(keys=(KeyConfig("default", key_digest(_KEY)),), limits=_LIMITS), config("beta"))
-        commits = GroupCommit(
-            self.publisher, in_flight=4, publish_timeout=1, request_timeout=1, max_queued_bytes=1_000_000
-        )
+        commits = GroupCommit(self.publisher, in_flight=4, publish_timeout=1)
         self.provisioned: list[str] = []
         provision: Any = None if auth else self._provision
-        self.intake = Intake(self.view, commits, provision)
+        self.budget = Budget(MIB, MIB)
+        self.intake = Intake(
+            self.view,
+            commits,
+            provision,
+            budget=self.budget,
+            bodies=BodyReader(30),
+            inflater=Inflater(),
+            quotas=Quotas(self.view.tenant),
+            request_timeout=3,
+        )
         self.app: Litestar = create_app(self.intake, self.view)
 
     async def _provision(self, tenant_id: str) -> None:

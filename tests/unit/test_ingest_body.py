@@ -1,41 +1,19 @@
-"""Reading and inflating bodies, never beyond the limit."""
+"""Reading bodies: never beyond what was leased, never for ever, and without a timer where none is needed."""
 
 import asyncio
-import gzip
-import sys
-import tracemalloc
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice_core.errors import Refusal
 from sluice_core.limits import MIB
-from sluice_core.reasons import BODY_TOO_LARGE, CORRUPT_ENCODING, TRUNCATED_BODY, UNSUPPORTED_ENCODING
-from sluice_ingest.body import Message, Receive, discard_body, inflate, read_body
+from sluice_core.reasons import BODY_TIMEOUT, BODY_TOO_LARGE, DRAINING, OVERLOADED, TRUNCATED_BODY
+from sluice_ingest.body import READ_AHEAD, BodyReader, Message, Receive, discard_body
+from sluice_ingest.budget import REQUEST_BYTES, Budget
 from unit.fakes import refused
-from unit.virtual import run
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
-
-def _deflate_raw(data: bytes) -> bytes:
-    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    return compressor.compress(data) + compressor.flush()
-
-
-_ENCODINGS: dict[bytes, Callable[[bytes], bytes]] = {
-    b"gzip": gzip.compress,
-    b"x-gzip": gzip.compress,
-    b"deflate": zlib.compress,
-    b"zstd": zstd.compress,
-}
-_all_encodings = pytest.mark.parametrize("encoding", list(_ENCODINGS))
+from unit.virtual import now, run
 
 
 class _Client:
@@ -58,7 +36,12 @@ def _parts(chunks: Sequence[bytes]) -> list[Message]:
 
 
 def _read(receive: Receive, limit: int, content_length: int | None = None) -> bytes:
-    return run(read_body(receive, content_length, limit))
+    async def read() -> bytes:
+        budget = Budget(MIB, MIB)
+        with budget.lease() as lease:
+            return await BodyReader(30).read(receive, content_length, limit, lease)
+
+    return run(read())
 
 
 @given(st.lists(st.binary(max_size=20), min_size=1, max_size=8), st.integers(0, 60))
@@ -128,127 +111,145 @@ def test_a_body_without_end_is_not_discarded_without_end() -> None:
     run(discard_body(silent))
 
 
-def _inflate(body: bytes, encoding: bytes | None, limit: int = 1000) -> bytes:
-    return run(inflate(body, encoding, limit))
+# -- the lease -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("encoding", [None, b"", b"identity", b" Identity "])
-def test_without_an_encoding_the_body_is_the_body(encoding: bytes | None) -> None:
-    assert _inflate(b"\x1f\x8b", encoding) == b"\x1f\x8b"
+@given(st.lists(st.integers(0, 200_000), min_size=1, max_size=8), st.booleans())
+def test_whatever_may_come_is_leased_before_it_is_asked_for(sizes: list[int], announced: bool) -> None:
+    total = sum(sizes)
+
+    async def read() -> None:
+        budget = Budget(4 * MIB, 4 * MIB)
+        client = _Client(*_parts([b"x" * size for size in sizes]))
+        received = 0
+
+        async def receive() -> Message:
+            nonlocal received
+            assert budget.held >= (total if announced else received)
+            message = await client()
+            received += len(message["body"])
+            assert announced or message["body"] == b"" or budget.held >= min(received, READ_AHEAD)
+            return message
+
+        with budget.lease() as lease:
+            body = await BodyReader(30).read(receive, total if announced else None, 4 * MIB, lease)
+            assert len(body) == total
+            assert budget.held == max(total, REQUEST_BYTES)
+        assert budget.held == 0
+
+    run(read())
 
 
-@pytest.mark.parametrize(
-    "encoding", [b"br", b"gzip, gzip", b"gzip,identity", b"compress", b"\xff", b"gzip;q=1", b"lz4"]
-)
-def test_another_encoding_is_refused(encoding: bytes) -> None:
-    with refused(UNSUPPORTED_ENCODING):
-        _inflate(b"", encoding)
+def test_a_body_for_which_there_is_no_room_is_not_read() -> None:
+    async def read(content_length: int | None) -> None:
+        budget = Budget(MIB, MIB)
+        with budget.lease() as other, budget.lease() as lease:
+            other.resize(MIB - REQUEST_BYTES)
+            client = _Client(*_parts([b"x"]))
+            with refused(OVERLOADED):
+                await BodyReader(30).read(client, content_length, MIB, lease)
+            assert client.received == 0
+
+    run(read(REQUEST_BYTES + 1))
+    run(read(None))
 
 
-@_all_encodings
-@given(data=st.binary(max_size=200))
-def test_what_was_compressed_comes_back(encoding: bytes, data: bytes) -> None:
-    assert _inflate(_ENCODINGS[encoding](data), encoding) == data
-    assert _inflate(_ENCODINGS[encoding](data), b" " + encoding.upper()) == data
+def test_a_chunked_body_is_given_up_where_the_room_ends() -> None:
+    async def read() -> None:
+        budget = Budget(MIB, MIB)
+        client = _Client(*_parts([b"x" * READ_AHEAD] * 100))
+        with budget.lease() as lease, refused(OVERLOADED):
+            await BodyReader(30).read(client, None, 100 * MIB, lease)
+        assert client.received == MIB // READ_AHEAD
+        assert budget.held == 0
+
+    run(read())
 
 
-@given(data=st.binary(max_size=200))
-def test_deflate_may_be_a_zlib_stream_or_a_bare_one(data: bytes) -> None:
-    assert _inflate(zlib.compress(data), b"deflate") == data
-    assert _inflate(_deflate_raw(data), b"deflate") == data
+# -- time ------------------------------------------------------------------------------------------------------------
 
 
-@_all_encodings
-async def test_a_large_body_is_inflated_in_a_thread_to_the_same_effect(encoding: bytes) -> None:
-    data = bytes(range(256)) * 400 + zlib.compress(b"x") * 8000
-    packed = _ENCODINGS[encoding](data) if encoding != b"zstd" else zstd.compress(data, level=-5)
-    assert await inflate(packed, encoding, len(data)) == data
-    with refused(BODY_TOO_LARGE):
-        await inflate(packed, encoding, len(data) - 1)
+async def _trickle() -> Message:
+    await asyncio.sleep(1)
+    return {"type": "http.request", "body": b"x", "more_body": True}
 
 
-@_all_encodings
-@pytest.mark.parametrize("size", [0, 1, 100, 16_384, 100_000])
-def test_the_limit_is_exact(encoding: bytes, size: int) -> None:
-    packed = _ENCODINGS[encoding](b"x" * size)
-    assert len(_inflate(packed, encoding, size)) == size
-    if size:
-        with refused(BODY_TOO_LARGE):
-            _inflate(packed, encoding, size - 1)
+async def _time_out(bodies: BodyReader, reason: object = BODY_TIMEOUT) -> float:
+    began = now()
+    with Budget(MIB, MIB).lease() as lease, refused(reason):  # type: ignore[arg-type]
+        await bodies.read(_trickle, None, MIB, lease)
+    return now() - began
 
 
-def _bomb(encoding: bytes) -> bytes:
-    """Some kilobytes that inflate to 64 MiB."""
-    block = b"\0" * MIB
-    if encoding == b"zstd":
-        packer = zstd.ZstdCompressor(level=1)
-        return b"".join(packer.compress(block) for _ in range(64)) + packer.flush()
-    bits = {b"deflate": zlib.MAX_WBITS, b"gzip": 16 + zlib.MAX_WBITS}[encoding]
-    compressor = zlib.compressobj(level=1, wbits=bits)
-    return b"".join(compressor.compress(block) for _ in range(64)) + compressor.flush()
+def test_a_body_that_trickles_in_is_given_up_in_time() -> None:
+    assert 30 <= run(_time_out(BodyReader(30))) < 31
 
 
-@pytest.mark.parametrize("encoding", [b"gzip", b"deflate", b"zstd"])
-async def test_a_bomb_costs_no_more_memory_than_the_limit(encoding: bytes) -> None:
-    bomb = _bomb(encoding)
-    limit = 64 * 1024
-    tracemalloc.start()
-    try:
-        with refused(BODY_TOO_LARGE):
-            await inflate(bomb, encoding, limit)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    # The rest of what was not inflated is copied once by zlib.
-    assert peak < 4 * limit + 2 * len(bomb)
+def test_bodies_begun_later_end_later() -> None:
+    async def check() -> None:
+        bodies = BodyReader(30)
+        first = asyncio.create_task(_time_out(bodies))
+        await asyncio.sleep(10)
+        second = asyncio.create_task(_time_out(bodies))
+        for task in (first, second):
+            assert 30 <= await task < 31
+
+    run(check())
 
 
-def test_a_zstd_frame_that_wants_a_larger_window_than_every_decoder_has_is_refused() -> None:
-    options: dict[int, int] = {zstd.CompressionParameter.window_log: 27, zstd.CompressionParameter.content_size_flag: 0}
-    packer = zstd.ZstdCompressor(options=options)
-    wide = packer.compress(b"x" * 1000) + packer.flush()
-    with refused(CORRUPT_ENCODING):
-        _inflate(wide, b"zstd", 10_000)
+def test_when_the_process_stops_bodies_have_only_a_moment_left() -> None:
+    async def check() -> None:
+        bodies = BodyReader(30)
+        early = asyncio.create_task(_time_out(bodies, DRAINING))
+        await asyncio.sleep(29.9)
+        middle = asyncio.create_task(_time_out(bodies, DRAINING))
+        await asyncio.sleep(0.01)
+        bodies.hurry(1.0)
+        assert await _time_out(bodies, DRAINING) < 1.5
+        assert await middle < 1.5
+        assert await early < 31
+
+    run(check())
 
 
-@_all_encodings
-@given(data=st.data())
-def test_a_stream_cut_short_is_corrupt(encoding: bytes, data: st.DataObject) -> None:
-    packed = _ENCODINGS[encoding](b"some text that is worth compressing, compressing")
-    with refused(CORRUPT_ENCODING):
-        _inflate(packed[: data.draw(st.integers(0, len(packed) - 1))], encoding)
+def test_a_body_that_is_whole_in_time_leaves_nothing_behind() -> None:
+    async def check() -> None:
+        bodies = BodyReader(30)
+        with Budget(MIB, MIB).lease() as lease:
+            await bodies.read(_Client(*_parts([b"abc"])), 3, MIB, lease)
+        await asyncio.sleep(100)  # nothing is cancelled later
+        assert now() == 100
+
+    run(check())
 
 
-@_all_encodings
-@pytest.mark.parametrize("tail", [b"\0", b"garbage"])
-def test_anything_after_the_stream_is_corrupt(encoding: bytes, tail: bytes) -> None:
-    with refused(CORRUPT_ENCODING):
-        _inflate(_ENCODINGS[encoding](b"text") + tail, encoding)
+def test_a_body_that_is_there_already_needs_no_timer_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check() -> None:
+        loop = asyncio.get_running_loop()
+        bodies = BodyReader(30)
+        timers: list[float] = []
+        real = loop.call_at
+
+        def call_at(when: float, *args: Any, **kwargs: Any) -> asyncio.TimerHandle:
+            timers.append(when)
+            return real(when, *args, **kwargs)
+
+        monkeypatch.setattr(loop, "call_at", call_at)
+        for _ in range(100):
+            with Budget(MIB, MIB).lease() as lease:
+                await bodies.read(_Client(*_parts([b"abc"])), 3, MIB, lease)
+        assert len(timers) <= 1
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(check())
 
 
-@_all_encodings
-def test_a_second_stream_after_the_first_is_refused_rather_than_dropped(encoding: bytes) -> None:
-    pack = _ENCODINGS[encoding]
-    with refused(CORRUPT_ENCODING):
-        _inflate(pack(b"one") + pack(b"two"), encoding)
+def test_whoever_is_cancelled_from_outside_is_not_told_that_it_was_late() -> None:
+    async def check() -> None:
+        task = asyncio.create_task(_time_out(BodyReader(30)))
+        await asyncio.sleep(5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
-
-@pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])
-def test_a_wrong_checksum_is_corrupt(encoding: bytes) -> None:
-    packed = bytearray(_ENCODINGS[encoding](b"some text"))
-    packed[-5 if encoding == b"gzip" else -1] ^= 1
-    with refused(CORRUPT_ENCODING):
-        _inflate(bytes(packed), encoding)
-
-
-@given(st.binary(max_size=60), st.sampled_from(list(_ENCODINGS)))
-@example(b"\x28\xb5\x2f\xfd", b"zstd")
-@example(b"\x50\x2a\x4d\x18\x00\x00\x00\x00", b"zstd")
-@example(b"\x78\x9c", b"deflate")
-def test_bytes_of_any_kind_are_inflated_or_refused_and_never_worse(body: bytes, encoding: bytes) -> None:
-    try:
-        data = _inflate(body, encoding, 500)
-    except Refusal as refusal:
-        assert refusal.reason in {CORRUPT_ENCODING, BODY_TOO_LARGE}  # noqa: PT017 - anything else is the failure
-    else:
-        assert len(data) <= 500
+    run(check())

@@ -8,31 +8,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sluice_core.envelope import Record, encode_submission
 from sluice_core.errors import BrokerFull, BrokerUnavailable, MessageTooLarge, Refusal
+from sluice_core.letter import read_letter
 from sluice_core.limits import ENVELOPE_BYTES
-from sluice_core.reasons import BROKER_FULL, BROKER_UNAVAILABLE, OVERLOADED, Reason
-from sluice_ingest.commit import GroupCommit
-from unit.fakes import FakePublisher, refused
+from sluice_core.reasons import BROKER_FULL, BROKER_UNAVAILABLE, SET_ASIDE_FULL, Reason
+from sluice_ingest.commit import GroupCommit, destination_of, lane_destination
+from unit.fakes import FakePublisher, config, submission
 from unit.virtual import now, run, settle
 
 _PUBLISH_TIMEOUT = 2.0
-_QUEUE_TIMEOUT = 2.5
+_REQUEST_TIMEOUT = 4.5
 
 
-def _commits(
-    publisher: FakePublisher,
-    *,
-    in_flight: int = 4,
-    max_queued_bytes: int = 10 * ENVELOPE_BYTES,
-    request_timeout: float = _QUEUE_TIMEOUT,
-) -> GroupCommit:
-    return GroupCommit(
-        publisher,
-        in_flight=in_flight,
-        publish_timeout=_PUBLISH_TIMEOUT,
-        request_timeout=request_timeout,
-        max_queued_bytes=max_queued_bytes,
-    )
+def _commits(publisher: FakePublisher, *, in_flight: int = 4) -> GroupCommit:
+    return GroupCommit(publisher, in_flight=in_flight, publish_timeout=_PUBLISH_TIMEOUT)
 
 
 def _submission(name: str, size: int = 0) -> bytes:
@@ -49,8 +39,11 @@ def _sent(publisher: FakePublisher) -> list[list[str]]:
     return [_names(payload) for _, payload in publisher.sent]
 
 
-async def _ask(commits: GroupCommit, *names: str, lane: str = "standard", size: int = 0) -> asyncio.Task[None]:
-    task = asyncio.create_task(commits.commit(lane, [_submission(name, size) for name in names]))
+async def _ask(
+    commits: GroupCommit, *names: str, lane: str = "standard", size: int = 0, within: float = _REQUEST_TIMEOUT
+) -> asyncio.Task[None]:
+    parts = [_submission(name, size) for name in names]
+    task = asyncio.create_task(commits.commit(lane_destination(lane), parts, now() + within))
     await settle()
     return task
 
@@ -232,9 +225,9 @@ def test_an_error_nobody_foresaw_still_answers_the_requests() -> None:
 def test_a_request_that_queued_too_long_is_answered_and_not_sent() -> None:
     async def main() -> None:
         publisher = FakePublisher()
-        commits = _commits(publisher, request_timeout=1.0)
+        commits = _commits(publisher)
         first = await _ask(commits, "first")
-        queued = await _ask(commits, "queued")
+        queued = await _ask(commits, "queued", within=3.0)
         await asyncio.sleep(1.5)
         late = await _ask(commits, "late")
         await publisher.answer()
@@ -247,49 +240,14 @@ def test_a_request_that_queued_too_long_is_answered_and_not_sent() -> None:
     run(main())
 
 
-def test_no_request_waits_longer_than_both_timeouts_together() -> None:
+def test_no_request_waits_longer_than_its_deadline() -> None:
     async def main() -> None:
         publisher = FakePublisher()
         commits = _commits(publisher, in_flight=2)
         tasks = [await _ask(commits, f"r{number}", size=_LARGE) for number in range(12)]
-        await asyncio.sleep(_QUEUE_TIMEOUT + _PUBLISH_TIMEOUT + 0.001)
+        await asyncio.sleep(_REQUEST_TIMEOUT + 0.001)
         assert {_outcome(task) for task in tasks} == {BROKER_UNAVAILABLE}
         assert commits.queued_bytes == 0
-
-    run(main())
-
-
-def test_more_than_may_wait_is_refused_and_what_waits_is_not_harmed() -> None:
-    async def main() -> None:
-        publisher = FakePublisher()
-        commits = _commits(publisher, max_queued_bytes=1000)
-        await _ask(commits, "in flight", size=900)
-        waiting = await _ask(commits, "waiting", size=900)
-        refused_ = await _ask(commits, "too much", size=900)
-        assert _outcome(refused_) is OVERLOADED
-        await publisher.answer()
-        assert commits.queued_bytes == 0
-        again = await _ask(commits, "again", size=900)
-        await publisher.answer()
-        await publisher.answer()
-        assert _outcome(waiting) is None
-        assert _outcome(again) is None
-        assert _sent(publisher) == [["in flight"], ["waiting"], ["again"]]
-
-    run(main())
-
-
-def test_the_bound_on_what_waits_is_over_all_lanes() -> None:
-    async def main() -> None:
-        publisher = FakePublisher()
-        commits = _commits(publisher, max_queued_bytes=1000)
-        for lane in ("a", "b"):
-            await _ask(commits, f"{lane} in flight", lane=lane, size=10)
-        await _ask(commits, "waits", lane="a", size=900)
-        with refused(OVERLOADED):
-            await commits.commit("b", [_submission("too much", 900)])
-        while publisher.open:
-            await publisher.answer()
 
     run(main())
 
@@ -360,6 +318,47 @@ def test_drain_waits_for_what_waits_and_what_is_in_flight() -> None:
     run(main())
 
 
+_BUFFERED = destination_of(config(suspension="Buffer"))
+
+
+def test_a_tenant_goes_into_its_lane_and_while_it_is_buffered_beside_it() -> None:
+    assert destination_of(config(lane="t-acme")) == lane_destination("t-acme")
+    assert (_BUFFERED.subject, _BUFFERED.stream) == ("parked.acme", "SLUICE_DLQ")
+    assert destination_of(config("beta", suspension="Buffer")) != _BUFFERED
+
+
+def test_what_is_buffered_is_a_letter_that_says_why_and_how_much() -> None:
+    async def main() -> None:
+        publisher = FakePublisher()
+        commits = _commits(publisher)
+        for number in range(3):
+            records = [Record(f"{number}-{place}", "text") for place in range(number + 1)]
+            part = encode_submission(submission(*records))
+            task = asyncio.create_task(commits.commit(_BUFFERED, [part], now() + _REQUEST_TIMEOUT))
+            await settle()
+        await publisher.answer()
+        assert [subject for subject, _ in publisher.sent] == ["parked.acme"] * 2
+        letter = read_letter("acme", publisher.headers[1] or {})
+        assert (letter.tenant_id, letter.uid, letter.reason, letter.attempts) == ("acme", "u1", "buffered", 0)
+        assert (letter.log_id, letter.records) == ("1-0", 5)
+        await publisher.answer()
+        await task
+
+    run(main())
+
+
+def test_a_buffered_tenant_at_its_cap_is_told_so() -> None:
+    async def main() -> None:
+        publisher = FakePublisher()
+        part = encode_submission(submission(Record("1", "text")))
+        task = asyncio.create_task(_commits(publisher).commit(_BUFFERED, [part], now() + _REQUEST_TIMEOUT))
+        await settle()
+        await publisher.answer(error=BrokerFull("full"))
+        assert _outcome(task) is SET_ASIDE_FULL
+
+    run(main())
+
+
 _outcomes = st.sampled_from([None, None, None, BrokerFull("full"), BrokerUnavailable("away")])
 _sizes = st.sampled_from([0, 0, 1000, ENVELOPE_BYTES // 2, _LARGE, 2 * ENVELOPE_BYTES])
 _steps = st.one_of(
@@ -379,7 +378,7 @@ def test_whatever_happens_exactly_what_was_acknowledged_is_answered_so(
 ) -> None:
     async def main() -> None:
         publisher = FakePublisher()
-        commits = _commits(publisher, in_flight=in_flight, max_queued_bytes=6 * ENVELOPE_BYTES)
+        commits = _commits(publisher, in_flight=in_flight)
         acknowledged: set[str] = set()
         requests: list[tuple[str, list[str], asyncio.Task[None]]] = []
 
@@ -396,7 +395,13 @@ def test_whatever_happens_exactly_what_was_acknowledged_is_answered_so(
                 case "commit":
                     names = [f"{one}/{len(requests)}/{place}" for place in range(len(other))]
                     parts = [_submission(name, size) for name, size in zip(names, other, strict=True)]
-                    requests.append((one, names, asyncio.create_task(commits.commit(one, parts))))
+                    requests.append(
+                        (
+                            one,
+                            names,
+                            asyncio.create_task(commits.commit(lane_destination(one), parts, now() + _REQUEST_TIMEOUT)),
+                        )
+                    )
                     await settle()
                 case "answer":
                     await answer(one, other)
@@ -407,11 +412,11 @@ def test_whatever_happens_exactly_what_was_acknowledged_is_answered_so(
                     await settle()
             for lane in ("standard", "t-acme"):
                 assert sum(subject == f"logs.{lane}" for subject, _, _ in publisher.open) <= in_flight
-            assert 0 <= commits.queued_bytes <= 6 * ENVELOPE_BYTES
+            assert commits.queued_bytes >= 0
         if answered:
             while publisher.open:
                 await answer(0, None)
-        await asyncio.sleep(_QUEUE_TIMEOUT + _PUBLISH_TIMEOUT + 0.001)
+        await asyncio.sleep(_REQUEST_TIMEOUT + 0.001)
 
         sent = [name for envelope in _sent(publisher) for name in envelope]
         assert len(sent) == len(set(sent)), "nothing is sent twice"

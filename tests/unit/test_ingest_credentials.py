@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sluice_core.errors import Refusal
 from sluice_core.keys import compose_key, key_digest
 from sluice_core.reasons import KEY_INVALID, KEY_MISSING
+from sluice_ingest import credentials
 from sluice_ingest.credentials import read_key_digest
 from unit.fakes import refused
 
@@ -75,3 +76,11 @@ def test_a_header_of_any_bytes_is_refused_and_not_repeated(header: bytes) -> Non
         read_key_digest(header)
     assert caught.value.reason in {KEY_MISSING, KEY_INVALID}
     assert "hunter2" not in caught.value.detail
+
+
+def test_no_key_is_kept_and_what_is_kept_is_bounded() -> None:
+    for number in range(2 * credentials._MOST_KEPT):
+        key = compose_key(f"{number:012}", "A" * 32)
+        assert read_key_digest(b"Bearer " + key.encode()) == key_digest(key)
+    assert len(credentials._kept) <= credentials._MOST_KEPT
+    assert not any(_RAW in header or b"slk_" in header for header in credentials._kept)

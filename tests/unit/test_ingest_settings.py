@@ -3,6 +3,7 @@
 import pytest
 
 from sluice_core.errors import SettingsError
+from sluice_core.limits import MIB
 from sluice_core.settings import read_settings
 from sluice_ingest.settings import IngestSettings, check_settings
 
@@ -46,9 +47,24 @@ def test_without_keys_a_host_must_be_named() -> None:
         ("AUTH", "None"),
         ("COMMITS_IN_FLIGHT", "0"),
         ("PUBLISH_TIMEOUT", "0"),
-        ("MAX_QUEUED_BYTES", "1"),
+        ("REQUEST_BYTES", "1"),
+        ("TENANT_REQUEST_BYTES", "1"),
+        ("MAX_CONNECTIONS", "0"),
+        ("BODY_TIMEOUT", "0"),
+        ("HEADER_TIMEOUT", "0"),
     ],
 )
 def test_a_value_out_of_range_is_refused(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"SLUICE_{variable}"):
         _settings(**{f"SLUICE_{variable}": value})
+
+
+def test_a_tenants_share_of_the_budget_is_no_more_than_the_whole() -> None:
+    check_settings(_settings(SLUICE_REQUEST_BYTES=str(32 * MIB), SLUICE_TENANT_REQUEST_BYTES=str(32 * MIB)))
+    with pytest.raises(SettingsError, match="SLUICE_TENANT_REQUEST_BYTES"):
+        check_settings(_settings(SLUICE_REQUEST_BYTES=str(32 * MIB), SLUICE_TENANT_REQUEST_BYTES=str(33 * MIB)))
+
+
+def test_an_answer_takes_longer_than_one_publish() -> None:
+    with pytest.raises(SettingsError, match="SLUICE_REQUEST_TIMEOUT"):
+        check_settings(_settings(SLUICE_REQUEST_TIMEOUT="2", SLUICE_PUBLISH_TIMEOUT="2"))

@@ -1,9 +1,15 @@
 """Whose request it is: unknown is said only after a complete re-read found nothing."""
 
+import asyncio
+from typing import cast
+
 import pytest
 
+from sluice_core.edge.broker import Broker
+from sluice_core.edge.tenants_view import MIN_REREAD_SECONDS, TenantsView
 from sluice_core.errors import Refusal
 from sluice_core.reasons import (
+    DROPPING,
     INVALID_FIELD,
     KEY_INVALID,
     MISSING_FIELD,
@@ -15,8 +21,8 @@ from sluice_core.reasons import (
 )
 from sluice_core.tenant import KeyConfig, TenantConfig
 from sluice_ingest.tenants import find_key_holder, find_named_tenant, may_send
-from unit.fakes import FakeView, config, refused
-from unit.virtual import run
+from unit.fakes import FakeBucket, FakeView, config, refused
+from unit.virtual import now, run
 
 _KEYS = (KeyConfig("default", "d1"),)
 
@@ -70,8 +76,7 @@ def test_the_first_complete_re_read_decides() -> None:
         (config(keys=_KEYS, state="gone"), TENANT_GONE),
         (config(keys=_KEYS, state="gone", suspension="Reject"), TENANT_GONE),
         (config(keys=_KEYS, suspension="Reject"), SUSPENDED),
-        (config(keys=_KEYS, suspension="Buffer"), SUSPENDED),
-        (config(keys=_KEYS, suspension="Drop"), SUSPENDED),
+        (config(keys=_KEYS, suspension="Drop"), DROPPING),
     ],
 )
 def test_a_tenant_that_may_not_send_is_told_why(tenant: TenantConfig, reason: Reason) -> None:
@@ -79,6 +84,56 @@ def test_a_tenant_that_may_not_send_is_told_why(tenant: TenantConfig, reason: Re
         may_send(tenant)
     with refused(reason):
         _hold(FakeView(tenant))
+
+
+def test_any_number_of_unknown_keys_cost_a_bounded_number_of_re_reads() -> None:
+    async def main() -> None:
+        bucket = FakeBucket(config(keys=_KEYS))
+        view = TenantsView(cast("Broker", bucket))
+        following = asyncio.create_task(view.run())
+
+        async def guess(number: int) -> None:
+            await asyncio.sleep(number / 1000)
+            with refused(KEY_INVALID):
+                await find_key_holder(view, f"guess {number}")
+
+        await asyncio.gather(*(guess(number) for number in range(5000)))
+        seconds = now()
+        following.cancel()
+        assert bucket.reads <= seconds / MIN_REREAD_SECONDS + 2
+        assert seconds < 6, "nobody waits for the others' re-reads"
+
+    run(main())
+
+
+@pytest.mark.parametrize("suspension", ["Active", "Buffer"])
+def test_a_tenant_that_is_buffered_may_send(suspension: str) -> None:
+    assert may_send(config(suspension=suspension)).suspension == suspension
+
+
+def test_a_stale_view_is_confirmed_before_a_known_key_is_believed() -> None:
+    view = FakeView(config(keys=_KEYS))
+    view.stale = True
+    assert _hold(view) == config(keys=_KEYS)
+    assert view.confirms == 1
+    assert _hold(view) == config(keys=_KEYS)
+    assert view.confirms == 1
+
+
+def test_a_key_that_was_revoked_while_the_view_was_stale_is_refused() -> None:
+    view = FakeView(config(keys=_KEYS))
+    view.stale = True
+    view.on_confirm = lambda: view.set(config(keys=()))
+    with refused(KEY_INVALID):
+        _hold(view)
+
+
+def test_a_stale_view_that_cannot_be_read_decides_nothing() -> None:
+    view = FakeView(config(keys=_KEYS))
+    view.stale = True
+    view.readable = False
+    with refused(NOT_READY):
+        _hold(view)
 
 
 class _Provision:

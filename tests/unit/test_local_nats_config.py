@@ -4,7 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sluice_local.nats_server import PERMISSIONS, render_config
+from sluice_core.edge.lanes import bucket_definition, dead_letters_definition, lane_definition
+from sluice_core.edge.provision import Platform
+from sluice_core.limits import ENVELOPE_BYTES
+from sluice_local.nats_server import MAX_FILE, PERMISSIONS, render_config
+from sluice_local.operator_rights import DEDICATED_LANE_BYTES
 from sluice_local.ports import Ports
 
 PORTS = Ports(nats=20001, nats_monitor=20002, mongod=20003)
@@ -52,6 +56,29 @@ def test_ingest_publishes_logs_and_reads_tenants_and_manages_nothing() -> None:
     assert "sluice.provision" in permissions["publish"]
     assert "$KV.sluice_tenants.>" in permissions["subscribe"]
     assert not any("$JS.API.STREAM.CREATE" in subject or subject == ">" for subject in permissions["publish"])
+
+
+def test_ingest_parks_and_takes_back_and_cannot_bury_purge_or_read_lanes() -> None:
+    publish = user("ingest")["permissions"]["publish"]
+    assert "parked.>" in publish
+    api = {subject for subject in publish if subject.startswith("$JS")}
+    assert api == {
+        "$JS.API.DIRECT.GET.KV_sluice_tenants",
+        "$JS.API.DIRECT.GET.SLUICE_DLQ",
+        "$JS.API.STREAM.MSG.DELETE.SLUICE_DLQ",
+        "$JS.API.STREAM.INFO.SLUICE_DLQ",
+    }
+    assert not any(subject.startswith("dlq") for subject in publish)
+
+
+def test_the_streams_reserve_no_more_than_there_is() -> None:
+    platform = Platform(mongodb_hosts="h", worker_password="p")
+    lane = lane_definition("standard", max_bytes=platform.lane_max_bytes, replicas=1)
+    dead = dead_letters_definition(max_bytes=platform.dead_letters_max_bytes, replicas=1)
+    shared = sum(stream["max_bytes"] for stream in (lane, dead, bucket_definition(replicas=1)))
+    assert (MAX_FILE - shared) // DEDICATED_LANE_BYTES == 38
+    both_caps = 2 * dead["max_msgs_per_subject"] * ENVELOPE_BYTES
+    assert both_caps < dead["max_bytes"] / 2, "one tenant must leave the others room"
 
 
 def test_the_worker_fetches_and_acknowledges_and_cannot_publish_logs() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice_core.envelope import Record
-from sluice_core.errors import Unencodable
+from sluice_core.reasons import UNENCODABLE_RECORD
 from sluice_core.tenant import TenantConfig
 from sluice_redact import MARK, Redactor
 from sluice_worker.documents import ContentHash, Prepared, Preparer, derive_key, moment
@@ -152,7 +152,8 @@ def test_hits_are_counted_over_the_batch() -> None:
 def test_a_record_that_no_document_can_hold_fails_alone(bad: dict[str, Any]) -> None:
     good, failed, also_good = _prepare(Record("1", "a"), Record("2", "b", None, bad), Record("3", "c"))
     assert good.failure is also_good.failure is None
-    assert isinstance(failed.failure, Unencodable)
+    assert failed.failure is not None
+    assert failed.failure.reason is UNENCODABLE_RECORD
     assert failed.log_id == "2"
     assert failed.document == b""
 

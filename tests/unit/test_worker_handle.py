@@ -31,6 +31,19 @@ def test_versions_are_the_same_on_every_delivery() -> None:
     ]
 
 
+@given(st.lists(st.booleans(), min_size=1, max_size=5))
+def test_records_that_come_back_keep_the_version_they_were_accepted_as(detours: list[bool]) -> None:
+    fresh = submission(Record(None, "a"), Record(None, "b"))
+    back = submission(Record("c", "c"), Record("d", "d"), accepted_as=(500, 3), positions=[9, 4])
+    message = Message(delivery(envelope(*(back if detour else fresh for detour in detours)), 7, time=1000))
+    for place, (detour, (_, part)) in enumerate(zip(detours, items(message), strict=True)):
+        versions = [item.version for item in part]
+        if detour:
+            assert versions == [Version(500, 3, 9), Version(500, 3, 4)]
+        else:
+            assert versions == [Version(1000, 7, 2 * place), Version(1000, 7, 2 * place + 1)]
+
+
 def test_a_later_message_is_newer_whatever_the_position() -> None:
     one = Message(delivery(envelope(submission(*[Record("x", "a")] * 3)), 1, time=1000))
     other = Message(delivery(envelope(submission(Record("x", "b"))), 2, time=1000))

@@ -165,9 +165,38 @@ def test_of_equal_ids_the_newest_is_written_wherever_it_stands() -> None:
     for place in range(3):
         batch = [_prepared("1", "a", 1), _prepared("1", "b", 2)]
         batch.insert(place, _prepared("1", "b", 9))
-        winners, outcomes = fold(batch)
+        winners, losers = fold(batch)
         assert [one.item.version.time for one in winners] == [9]
-        assert {one.prepared.item.version.time: one.reason for one in outcomes} == {1: OUTDATED, 2: DUPLICATE}
+        assert {one.item.version.time: winner.item.version.time for one, winner in losers} == {1: 9, 2: 9}
+        outcomes = run(write(FakeStore(), "acme", batch))
+        reasons = {one.prepared.item.version.time: one.reason for one in outcomes}
+        assert reasons == {1: OUTDATED, 2: DUPLICATE, 9: STORED}
+
+
+def test_an_older_record_is_tried_when_the_newer_one_with_its_id_is_refused() -> None:
+    class _Picky(FakeStore):
+        async def insert(self, tenant_id: str, documents: Any) -> Inserted:
+            bad = {
+                position: 121
+                for position, raw in enumerate(documents)
+                if bson.decode(raw)["modified_data"].startswith("bad")
+            }
+            good = [raw for position, raw in enumerate(documents) if position not in bad]
+            existing = (await super().insert(tenant_id, good)).existing
+            places = [position for position in range(len(documents)) if position not in bad]
+            return Inserted([places[position] for position in existing], bad)
+
+    store = _Picky()
+    batch = [
+        _prepared("1", "oldest", 1),
+        _prepared("1", "old", 2),
+        _prepared("1", "bad", 3),
+        _prepared("1", "bad newest", 4),
+        _prepared("1", "bad newest", 2),
+        _prepared("2", "other", 1),
+    ]
+    assert _write(store, *batch) == [OUTDATED, STORED, WRITE_REFUSED, WRITE_REFUSED, DUPLICATE, STORED]
+    assert _state(store) == {"1": ("old", 2), "2": ("other", 1)}
 
 
 def test_the_same_delivery_twice_in_a_batch_is_one_record_and_a_duplicate() -> None:

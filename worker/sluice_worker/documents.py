@@ -4,14 +4,15 @@ Invariant: two records with the same content give the same hash whenever and whe
 original is dropped, nothing in the document lets anybody look it up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from sluice_core.edge.store import encode_fields, join_document
 from sluice_core.envelope import Record, Submission, encode_content
 from sluice_core.errors import Unencodable
+from sluice_core.reasons import REDACTION_FAILED, UNENCODABLE_RECORD, Reason
 from sluice_core.tenant import TenantConfig
 from sluice_redact import Redacted, RedactionError, Redactor
 from sluice_worker.handle import Item
@@ -43,12 +44,20 @@ def derive_key(master_secret: bytes, uid: str) -> bytes:
     return bytes.fromhex(ContentHash(master_secret)(b"sluice content hash\0" + uid.encode()))
 
 
+class Failure(NamedTuple):
+    """Why a record can never be written."""
+
+    reason: Reason
+    detail: str
+    """Never holds data of the record."""
+
+
 class Prepared:
     """A record ready to be written, or the reason why it never can be."""
 
     __slots__ = ("content_hash", "document", "failure", "item", "log_id")
 
-    def __init__(self, item: Item, log_id: str, content_hash: str, document: bytes, failure: Exception | None) -> None:
+    def __init__(self, item: Item, log_id: str, content_hash: str, document: bytes, failure: Failure | None) -> None:
         self.item = item
         self.log_id = log_id
         self.content_hash = content_hash
@@ -88,7 +97,7 @@ class Preparer:
                 is_plain = record.timestamp is None and record.attributes is None
                 document = join_document(encode_fields(own), plain if is_plain else common)
             except (RedactionError, Unencodable) as error:
-                prepared.append(Prepared(item, log_id, "", b"", error))
+                prepared.append(Prepared(item, log_id, "", b"", explain(error)))
                 continue
             prepared.append(Prepared(item, log_id, content_hash, document, None))
             for detector, count in hits.items():
@@ -130,7 +139,14 @@ class Preparer:
         return fields, hits
 
 
-def refuse(batch: list[Item], failure: Exception) -> list[Prepared]:
+def explain(error: Exception) -> Failure:
+    """What an error says of the record at which it was raised. Fail closed: what is not understood is not stored."""
+    if isinstance(error, Unencodable):
+        return Failure(UNENCODABLE_RECORD, str(error))
+    return Failure(REDACTION_FAILED, type(error).__name__)
+
+
+def refuse(batch: Sequence[Item], failure: Failure) -> list[Prepared]:
     """The records of a batch of which none can be prepared."""
     return [Prepared(item, item.submission.log_id(item.position), "", b"", failure) for item in batch]
 

@@ -29,6 +29,13 @@ class Message:
         """Bytes of the message."""
         return len(self.delivery.payload)
 
+    def volumes(self) -> list[tuple[str, int]]:
+        """Bytes of each submission, by tenant."""
+        if self.envelope is None:
+            return []
+        tenants = [submission.tenant_id for submission in self.envelope.submissions]
+        return list(zip(tenants, self.envelope.sizes, strict=True))
+
 
 class Item:
     """One record on its way: where it came from and which version it is."""
@@ -72,17 +79,20 @@ def judge(submission: Submission, config: TenantConfig | None, *, confirmed: boo
 
 
 def items(message: Message) -> list[tuple[Submission, list[Item]]]:
-    """The records of a message by submission, each with its version."""
+    """The records of a message by submission, each with its version: that of the message it first came in."""
     if message.envelope is None:
         return []
-    delivery = message.delivery
+    here = (message.delivery.time, message.delivery.sequence)
     index = 0
     result: list[tuple[Submission, list[Item]]] = []
     for submission in message.envelope.submissions:
-        part: list[Item] = []
-        for position in range(len(submission.records)):
-            part.append(Item(message, submission, position, Version(delivery.time, delivery.sequence, index)))
-            index += 1
+        time, sequence = submission.accepted_as or here
+        count = len(submission.records)
+        places = range(index, index + count) if submission.positions is None else submission.positions
+        part = [
+            Item(message, submission, position, Version(time, sequence, place)) for position, place in enumerate(places)
+        ]
+        index += count
         result.append((submission, part))
     return result
 

@@ -6,9 +6,10 @@ that it is being worked on; one that is let go of is delivered again by itself.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
-from sluice_core.edge.lanes import ACK_WAIT_SECONDS
+from sluice_core.edge.lanes import ACK_WAIT_SECONDS, MAX_ACK_PENDING
 from sluice_core.edge.pull import Delivery
 from sluice_core.errors import BrokerUnavailable
 from sluice_worker import metrics
@@ -18,6 +19,10 @@ from sluice_worker.window import Source
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = ACK_WAIT_SECONDS / 3
+MOST_MESSAGES = MAX_ACK_PENDING // 4
+"""However small they are: beyond the lane's own limit no worker would be given anything."""
+PUT_OFF_SECONDS = 30.0
+"""Until a message comes again of which a part can be set aside nowhere."""
 
 
 class Lane(Source, Protocol):
@@ -35,6 +40,10 @@ class Lane(Source, Protocol):
         """Have it delivered again."""
         ...
 
+    async def put_off(self, delivery: Delivery, seconds: float) -> None:
+        """Have it delivered again later."""
+        ...
+
     @property
     def waiting(self) -> tuple[Delivery, ...]:
         """Pulled and in no window yet."""
@@ -44,23 +53,41 @@ class Lane(Source, Protocol):
 class InFlight:
     """The messages of one worker on one lane, at most about `most_bytes` of them."""
 
-    def __init__(self, lane: Lane, most_bytes: int) -> None:
+    def __init__(self, lane: Lane, most_bytes: int, on_finished: Callable[[Message], None] = lambda _: None) -> None:
+        """`on_finished` is called for each message that was acknowledged."""
         self._lane = lane
         self._most_bytes = most_bytes
+        self._on_finished = on_finished
         self._messages: set[Message] = set()
+        self._by_sequence: dict[int, Message] = {}
         self._bytes = 0
         self._changed = asyncio.Event()
+        self._put_off_until = float("-inf")
+
+    @property
+    def idle(self) -> bool:
+        """Whether no message is held, and none was put off that is not due yet."""
+        return not self._messages and asyncio.get_running_loop().time() >= self._put_off_until
+
+    def holds(self, message: Message) -> bool:
+        """Whether the message is still held: one that is not will come again, or is finished."""
+        return message in self._messages
 
     async def room(self) -> int:
         """Wait until there is room; returns for how many bytes."""
-        while self._bytes >= self._most_bytes:
+        while self._bytes >= self._most_bytes or len(self._messages) >= MOST_MESSAGES:
             self._changed.clear()
             await self._changed.wait()
         return self._most_bytes - self._bytes
 
     def add(self, message: Message) -> None:
         """Hold a message from now on."""
+        earlier = self._by_sequence.get(message.delivery.sequence)
+        if earlier is not None and earlier.delivery.time != message.delivery.time:
+            # The stream was made anew: an acknowledgement of the old message would be taken for the new one's.
+            self.let_go(earlier)
         self._messages.add(message)
+        self._by_sequence[message.delivery.sequence] = message
         self._change_bytes(message.size)
         if message.delivery.delivered > 1:
             metrics.REDELIVERED.inc()
@@ -70,6 +97,8 @@ class InFlight:
         if message not in self._messages:
             return False
         self._messages.discard(message)
+        if self._by_sequence.get(message.delivery.sequence) is message:
+            del self._by_sequence[message.delivery.sequence]
         self._change_bytes(-message.size)
         return True
 
@@ -83,6 +112,13 @@ class InFlight:
         except BrokerUnavailable:
             return  # delivered again, and found to be stored already
         metrics.ENVELOPES.inc()
+        self._on_finished(message)
+
+    async def put_off(self, message: Message) -> None:
+        """Have a message delivered again later and hold it no longer, so that it takes no room meanwhile."""
+        if self.let_go(message):
+            self._put_off_until = asyncio.get_running_loop().time() + PUT_OFF_SECONDS
+            await self._lane.put_off(message.delivery, PUT_OFF_SECONDS)
 
     async def heartbeat(self) -> None:
         """Keep telling the broker that all of them are being worked on, those no window has taken yet included."""

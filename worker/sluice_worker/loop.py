@@ -1,48 +1,53 @@
 """The worker's loop: time, redelivery and patience, around the pure parts.
 
-It pulls a window, hands each tenant's part to the sink, and acknowledges a message when all of it is settled. Whatever
-does not answer now is tried again, with signs of life to the broker meanwhile, so nothing is given up and nothing is
-acknowledged early. Invariant: an acknowledgement is sent only after every record of the message has its outcome.
+It pulls a window, hands each tenant's part to its database, and acknowledges a message when all of it is settled. A
+tenant whose database refuses is parked, so that it holds nobody else; MongoDB being away is waited out, with signs of
+life to the broker. Invariant: an acknowledgement is sent only after every record of the message has its outcome.
 """
 
 import asyncio
 import logging
-import time
 from collections import defaultdict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
-from sluice_core.errors import AccessDenied, BrokerUnavailable
-from sluice_core.reasons import TENANT_UNKNOWN, Reason
-from sluice_core.tenant import TenantConfig
-from sluice_redact import PolicyError
+from sluice_core.errors import BrokerUnavailable
 from sluice_worker import metrics
-from sluice_worker.documents import Prepared, refuse
-from sluice_worker.graveyard import Graveyard
+from sluice_worker.aside import Aside
+from sluice_worker.circuit import Circuits
+from sluice_worker.documents import Prepared
 from sluice_worker.handle import Item, Message, Verdict, by_delay, items, judge
+from sluice_worker.health import Health
 from sluice_worker.in_flight import InFlight, Lane
+from sluice_worker.letter_writer import LetterWriter, is_dead
 from sluice_worker.patience import persist
-from sluice_worker.preparers import Preparers
-from sluice_worker.sink import Outcome, Store, write
+from sluice_worker.preparation import Preparation
+from sluice_worker.settling import Settling
+from sluice_worker.sink import Outcome, Store
+from sluice_worker.slots import Slots
+from sluice_worker.tenant_writer import CONFIRM_SECONDS, TenantWriter, View
 from sluice_worker.window import pull_window
 
 log = logging.getLogger(__name__)
 
-_CONFIRM_SECONDS = 5.0
+WINDOW_SECONDS = 0.25
+"""A window that takes longer no longer keeps the next one from being pulled; bytes in flight remain bounded."""
+WRITES_PER_TENANT = 2
+_PREPARED_PER_TENANT = WRITES_PER_TENANT + 1
+"""One more is prepared while those are written; not all, since a prepared record takes several times its room."""
 _PAUSE_SECONDS = 0.5
 
+Batch = tuple[str, str]
+"""A tenant id and which provisioning of it."""
 
-class View(Protocol):
-    """What the loop asks of the tenants view."""
 
-    def tenant(self, tenant_id: str) -> TenantConfig | None:
-        """By id."""
-        ...
+class Database(Store, Protocol):
+    """All the loop asks of MongoDB."""
 
-    async def confirm(self, timeout: float) -> bool:
-        """Wait for a complete re-read."""
+    async def writable(self) -> bool:
+        """Whether MongoDB as a whole takes writes."""
         ...
 
 
@@ -53,29 +58,46 @@ class Loop:
         self,
         lane: Lane,
         view: View,
-        store: Store,
-        preparers: Preparers,
-        graveyard: Graveyard,
+        store: Database,
+        preparation: Preparation,
+        letters: LetterWriter,
         *,
         in_flight_bytes: int,
         parallel_windows: int,
         parallel_writes: int,
         seconds_per_char: float,
+        on_finished: Callable[[Message], None] = lambda _: None,
     ) -> None:
+        """`on_finished` is called for each message that was acknowledged."""
         self._lane = lane
         self._view = view
-        self._store = store
-        self._preparers = preparers
-        self._graveyard = graveyard
-        self._in_flight = InFlight(lane, in_flight_bytes)
+        self._preparation = preparation
+        self._in_flight = InFlight(lane, in_flight_bytes, on_finished)
+        self._settling = Settling(self._in_flight)
+        self._aside = Aside(letters, self._in_flight, self._settling, preparation.buried)
+        self._health = Health(store.writable)
+        self._circuits = Circuits()
+        self._writer = TenantWriter(store, view, self._health, self._circuits)
         self._seconds_per_char = seconds_per_char
         self._windows = asyncio.Semaphore(parallel_windows)
-        self._writes = asyncio.Semaphore(parallel_writes)
+        self._prepared = Slots(2 * parallel_writes, _PREPARED_PER_TENANT)
+        self._writes = Slots(parallel_writes, WRITES_PER_TENANT)
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it holds nothing."""
+        return self._in_flight.idle
+
+    @property
+    def refusing(self) -> list[str]:
+        """The living tenants whose database does not take records now."""
+        configs = ((tenant_id, self._view.tenant(tenant_id)) for tenant_id in self._circuits.open)
+        return [tenant_id for tenant_id, config in configs if config is not None and config.state != "gone"]
 
     async def run(self) -> None:
         """Pull and process until cancelled; what is in flight then goes on, see `stop`."""
-        heartbeat = asyncio.create_task(self._in_flight.heartbeat())
+        watching = [asyncio.create_task(self._health.watch()), asyncio.create_task(self._in_flight.heartbeat())]
         try:
             while True:
                 await self._windows.acquire()
@@ -86,17 +108,20 @@ class Loop:
                     if not window:
                         self._windows.release()
                 if window:
-                    self._spawn(self._process(window), window)
+                    self._spawn(partial(self._process, window), window)
         finally:
-            heartbeat.cancel()
+            for task in watching:
+                task.cancel()
 
     async def stop(self, timeout: float) -> None:
         """After `run` was cancelled: let writes finish for `timeout` seconds and give back what is not finished."""
-        held = [task for task in self._tasks if task.get_name() == "hold"]
-        for task in held:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeout
+        while self._tasks and (left := deadline - clock()) > 0:
+            for task in self._tasks:
+                if task.get_name() == "hold":
+                    task.cancel()
+            await asyncio.wait(self._tasks, timeout=left)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -116,133 +141,127 @@ class Loop:
 
     async def _process(self, window: list[Message]) -> None:
         try:
-            batches: dict[tuple[str, str], list[Item]] = defaultdict(list)
+            known: dict[Batch, list[Item]] = defaultdict(list)
+            unsure: dict[Batch, list[Item]] = defaultdict(list)
             for message in window:
                 if message.envelope is None:
-                    self._spawn(self._bury_message(message), [message], name="bury")
-                    continue
-                if message.unsettled == 0:
+                    self._spawn(partial(self._aside.bury_message, message), [message])
+                elif message.unsettled == 0:
                     await self._in_flight.settle(message, 0)
                 for submission, part in items(message):
                     verdict = judge(submission, self._view.tenant(submission.tenant_id), confirmed=False)
-                    if verdict is Verdict.UNSURE:
-                        verdict = await self._confirm(part[0]) if part else Verdict.DISCARD
-                    if verdict is Verdict.STORE:
-                        batches[submission.tenant_id, submission.uid] += part
-                    else:
-                        await self._finish_all(part, TENANT_UNKNOWN)
-            metrics.WINDOW_RECORDS.observe(sum(map(len, batches.values())))
+                    batches = known if verdict is Verdict.STORE else unsure
+                    batches[submission.tenant_id, submission.uid] += part
+            doubtful = {tenant_id for tenant_id, _ in unsure}
+            for key in [key for key in known if key[0] in doubtful]:  # two provisionings: only one can be the living
+                unsure[key] = known.pop(key)
+            metrics.WINDOW_RECORDS.observe(sum(map(len, known.values())) + sum(map(len, unsure.values())))
             started = datetime.now(UTC)
-            now = []
-            for (tenant_id, _), batch in batches.items():
-                for delay, group in by_delay(batch, self._seconds_per_char).items():
-                    if delay:
-                        held = [item.message for item in group]
-                        self._spawn(self._hold(delay, tenant_id, group, started), held, name="hold")
-                    else:
-                        now.append(self._store_batch(tenant_id, group, started))
-            await asyncio.gather(*now)
+            work = [task for key, batch in known.items() for task in self._begin(key, batch, started)]
+            for key, batch in unsure.items():
+                self._spawn(partial(self._confirm, key, batch, started), _messages(batch))
+            if work:
+                await asyncio.wait(work, timeout=WINDOW_SECONDS)
         finally:
             self._windows.release()
 
-    async def _confirm(self, item: Item) -> Verdict:
+    def _begin(self, key: Batch, batch: list[Item], started: datetime) -> list[asyncio.Task[None]]:
+        """Start on a batch of a tenant that is known; returns the tasks that store what is not held."""
+        work: list[asyncio.Task[None]] = []
+        for delay, group in by_delay(batch, self._seconds_per_char).items():
+            if delay:
+                self._spawn(partial(self._hold, delay, key, group, started), _messages(group), name="hold")
+            elif group:
+                work.append(self._spawn(partial(self._store_batch, key, group, started), _messages(group)))
+        return work
+
+    async def _confirm(self, key: Batch, batch: list[Item], started: datetime) -> None:
         """Judge by a view that is newer than the message; a view that cannot be read again decides nothing."""
-        submission = item.submission
+        if not batch:
+            return
+        submission = batch[0].submission
 
         async def read_again() -> Verdict:
-            if not await self._view.confirm(_CONFIRM_SECONDS):
+            if not await self._view.confirm(CONFIRM_SECONDS):
                 raise BrokerUnavailable("the tenants cannot be read")
             return judge(submission, self._view.tenant(submission.tenant_id), confirmed=True)
 
-        return await persist("tenants", read_again)
+        if await persist("tenants", read_again) is Verdict.STORE:
+            self._begin(key, batch, started)
+        else:
+            await self._settling.discarded(batch)
 
-    async def _hold(self, delay: float, tenant_id: str, batch: list[Item], started: datetime) -> None:
+    async def _hold(self, delay: float, key: Batch, batch: list[Item], started: datetime) -> None:
         await asyncio.sleep(delay)
         task = asyncio.current_task()
         if task is not None:
             task.set_name("store")  # from here on a stopping worker waits for it
-        await self._store_batch(tenant_id, batch, started)
+        await self._store_batch(key, batch, started)
 
-    async def _store_batch(self, tenant_id: str, batch: list[Item], started: datetime) -> None:
-        async with self._writes:
+    async def _store_batch(self, key: Batch, batch: list[Item], started: datetime) -> None:
+        tenant_id, uid = key
+        if not self._may_ask(key):  # before waiting for a place behind calls that hang
+            self._park(tenant_id, batch)
+            return
+        async with self._prepared.of(tenant_id):
             config = self._view.tenant(tenant_id)
-            if config is None or config.uid != batch[0].submission.uid:
-                await self._finish_all(batch, TENANT_UNKNOWN)
+            if config is None or config.uid != uid:
+                await self._settling.discarded(batch)
                 return
-            try:
-                preparer = self._preparers.get(config)
-            except PolicyError as error:  # of another release: what cannot be redacted must not be stored
-                prepared = refuse(batch, error)
-                hits: dict[str, int] = {}
-            else:
-                prepared, hits = preparer.prepare(batch, datetime.now(UTC), started)
-            for detector, count in hits.items():
-                metrics.REDACTIONS.labels(tenant_id, detector).inc(count)
+            if not self._may_ask(key):
+                self._park(tenant_id, batch)
+                return
+            prepared = self._preparation.prepare(config, batch, started)
+            outcomes = [Outcome(one, *one.failure) for one in prepared if one.failure is not None]
             good = [one for one in prepared if one.failure is None]
-            outcomes = await self._write(tenant_id, good) if good else []
-        outcomes += [self._graveyard.outcome(one) for one in prepared if one.failure is not None]
-        await self._finish(tenant_id, outcomes)
-
-    async def _write(self, tenant_id: str, good: list[Prepared]) -> list[Outcome]:
-        while True:
-            try:
-                return await persist("database", lambda: write(self._store, tenant_id, good), final=(AccessDenied,))
-            except AccessDenied:
-                # The privilege goes when a tenant's data does, and comes before its config does.
-                config = self._view.tenant(tenant_id)
-                if config is None or config.state == "gone" or config.uid != good[0].item.submission.uid:
-                    return [Outcome(one, TENANT_UNKNOWN) for one in good]
-                log.error("this worker may not write to a living tenant's database", extra={"tenant": tenant_id})
-                metrics.RETRIES.labels("privilege").inc()
-                await asyncio.sleep(_PAUSE_SECONDS)
-
-    async def _finish(self, tenant_id: str, outcomes: list[Outcome]) -> None:
-        dead = [outcome for outcome in outcomes if self._graveyard.takes(outcome.reason)]
+            if good:
+                outcomes += await self._write(key, good)
+        dead = [outcome for outcome in outcomes if is_dead(outcome.reason)]
         if dead:
-            # On its own: a tenant whose dead letters are full must not hold a window that others wait for.
-            self._spawn(self._bury(tenant_id, dead), [one.prepared.item.message for one in dead], name="bury")
-            outcomes = [outcome for outcome in outcomes if not self._graveyard.takes(outcome.reason)]
-        await self._settle_all(tenant_id, outcomes)
+            self._spawn(partial(self._aside.bury, tenant_id, dead), _messages(one.prepared.item for one in dead))
+            outcomes = [outcome for outcome in outcomes if not is_dead(outcome.reason)]
+        await self._settling.outcomes(tenant_id, outcomes)
 
-    async def _bury(self, tenant_id: str, dead: list[Outcome]) -> None:
-        for outcome in dead:
-            await persist("dead letters", partial(self._graveyard.bury, outcome))
-        await self._settle_all(tenant_id, dead)
+    async def _write(self, key: Batch, good: list[Prepared]) -> list[Outcome]:
+        """The outcomes of records that were written; none when they are parked instead."""
+        tenant_id, _ = key
+        async with self._writes.of(tenant_id):
+            if self._may_ask(key):
+                self._circuits.ask(tenant_id, asyncio.get_running_loop().time())
+                outcomes = await self._writer.write(tenant_id, good)
+                if outcomes is not None:
+                    return outcomes
+        self._park(tenant_id, [one.item for one in good])
+        return []
 
-    async def _bury_message(self, message: Message) -> None:
-        await persist("dead letters", partial(self._graveyard.bury_message, message))
-        await self._in_flight.settle(message, 1)
+    def _may_ask(self, key: Batch) -> bool:
+        """Nothing of a tenant that is gone is parked without asking: its database says whether it is discarded."""
+        tenant_id, uid = key
+        config = self._view.tenant(tenant_id)
+        gone = config is None or config.uid != uid or config.state == "gone"
+        return gone or self._circuits.may_ask(tenant_id, asyncio.get_running_loop().time())
 
-    async def _settle_all(self, tenant_id: str, outcomes: list[Outcome]) -> None:
-        counts: dict[str, int] = defaultdict(int)
-        finished: dict[Message, int] = defaultdict(int)
-        now = time.time()
-        for outcome in outcomes:
-            counts[outcome.reason.code] += 1
-            finished[outcome.prepared.item.message] += 1
-        for code, count in counts.items():
-            metrics.SETTLED.labels(tenant_id, code).inc(count)
-        for submission in {id(s): s for s in (one.prepared.item.submission for one in outcomes)}.values():
-            metrics.ACCEPT_TO_STORE.observe(max(0.0, now - submission.received_at / 1e6))
-        for message, count in finished.items():
-            await self._in_flight.settle(message, count)
+    def _park(self, tenant_id: str, batch: list[Item]) -> None:
+        detail = self._circuits.detail(tenant_id)
+        self._spawn(partial(self._aside.park, tenant_id, batch, detail), _messages(batch))
 
-    async def _finish_all(self, batch: list[Item], reason: Reason) -> None:
-        for item in batch:
-            # The tenant is not known, so its name is not worth a label of its own.
-            metrics.SETTLED.labels("", reason.code).inc()
-            await self._in_flight.settle(item.message, 1)
-
-    def _spawn(self, work: Coroutine[Any, Any, None], messages: Sequence[Message], name: str = "window") -> None:
+    def _spawn(
+        self, work: Callable[[], Awaitable[None]], messages: Sequence[Message], name: str = "work"
+    ) -> asyncio.Task[None]:
         task = asyncio.create_task(self._guard(work, messages), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
-    async def _guard(self, work: Coroutine[Any, Any, None], messages: Sequence[Message]) -> None:
+    async def _guard(self, work: Callable[[], Awaitable[None]], messages: Sequence[Message]) -> None:
         try:
-            await work
+            await work()
         except Exception:  # a bug; what it was working on must neither be lost nor be kept from coming again
             log.exception("work on a window failed")
             for message in messages:
                 # Without signs of life the broker delivers it again when its waiting time is over.
                 self._in_flight.let_go(message)
+
+
+def _messages(batch: Iterable[Item]) -> list[Message]:
+    return list(dict.fromkeys(item.message for item in batch))

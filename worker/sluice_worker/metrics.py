@@ -9,6 +9,16 @@ REDACTIONS = Counter("sluice_worker_redactions_total", "Places blotted out, by d
 ENVELOPES = Counter("sluice_worker_envelopes_total", "Messages finished and acknowledged.")
 REDELIVERED = Counter("sluice_worker_redelivered_total", "Messages that had been delivered before.")
 RETRIES = Counter("sluice_worker_retries_total", "Writes tried again, by what did not take them.", ["target"])
+PARKED = Counter(
+    "sluice_worker_parked_total", "Records parked, by what their tenant's database answered.", ["tenant", "detail"]
+)
+DEFERRED = Counter(
+    "sluice_worker_deferred_total", "Messages put off, since no more of the tenant's may be set aside.", ["tenant"]
+)
+CIRCUITS_OPEN = Gauge("sluice_worker_circuits_open", "Tenants whose database refuses, and is asked now and then only.")
+SUSPECTS = Gauge(
+    "sluice_worker_suspects", "Records on which a process of this worker ended, and that were not tried alone yet."
+)
 IN_FLIGHT_BYTES = Gauge("sluice_worker_in_flight_bytes", "Envelopes pulled and not finished.")
 WINDOW_RECORDS = Histogram(
     "sluice_worker_window_records", "Records in one window.", buckets=(1, 4, 16, 64, 256, 1024, 4096, 16384)

@@ -5,7 +5,7 @@ Invariant: what is tried is repeatable, so one success is enough and no failure 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
 from sluice_core.errors import BrokerError, StoreUnavailable
@@ -19,6 +19,14 @@ LONGEST_PAUSE_SECONDS = 5.0
 Result = TypeVar("Result")
 
 
+def pauses() -> Iterator[float]:
+    """Seconds to wait before each further attempt, without end."""
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        yield pause
+        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+
 async def persist(
     target: str, attempt: Callable[[], Awaitable[Result]], *, final: tuple[type[Exception], ...] = ()
 ) -> Result:
@@ -26,8 +34,7 @@ async def persist(
 
     `target` names what is tried in metrics and logs; errors of a class in `final` are raised at once.
     """
-    pause = FIRST_PAUSE_SECONDS
-    while True:
+    for pause in pauses():
         try:
             return await attempt()
         except (BrokerError, StoreUnavailable) as error:
@@ -36,4 +43,4 @@ async def persist(
             RETRIES.labels(target).inc()
             log.warning("trying again", extra={"target": target, "error": str(error), "pause_seconds": pause})
         await asyncio.sleep(pause)
-        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+    raise AssertionError("pauses end")  # pragma: no cover - they do not

@@ -6,15 +6,24 @@ given back before the connections close.
 
 import asyncio
 import logging
+import secrets
 import signal
+from functools import partial
 
 from sluice_core.edge.broker import Broker
+from sluice_core.edge.heartbeats import beat, beat_once
 from sluice_core.edge.pull import Puller
 from sluice_core.edge.store import LogStore, connect
 from sluice_core.edge.tenants_view import TenantsView
-from sluice_worker.graveyard import Graveyard
+from sluice_core.heartbeat import WorkerHeartbeat
+from sluice_core.names import worker_heartbeat_subject
+from sluice_worker.breadcrumb import open_breadcrumb
+from sluice_worker.handle import Message
+from sluice_worker.heartbeat_book import HeartbeatBook
+from sluice_worker.letter_writer import LetterWriter
 from sluice_worker.loop import Loop
 from sluice_worker.monitor import Monitor
+from sluice_worker.preparation import Preparation
 from sluice_worker.preparers import Preparers
 from sluice_worker.settings import WorkerSettings
 
@@ -65,24 +74,39 @@ async def _run(settings: WorkerSettings, broker: Broker, view: TenantsView, stor
     try:
         while not await view.confirm(5.0):
             log.info("waiting until the tenants can be read")
+        instance = secrets.token_hex(8)
+        subject = worker_heartbeat_subject(instance)
+        book = HeartbeatBook(instance, settings.lane)
+        clock = asyncio.get_running_loop().time
+
+        def finished(message: Message) -> None:
+            book.settle(message.volumes(), clock())
+
         puller = Puller(broker, settings.lane)
         await puller.start()
         loop = Loop(
             puller,
             view,
             store,
-            Preparers(bytes.fromhex(settings.master_secret)),
-            Graveyard(broker),
+            Preparation(Preparers(bytes.fromhex(settings.master_secret)), open_breadcrumb(settings.state_dir)),
+            LetterWriter(broker),
             in_flight_bytes=settings.in_flight_bytes,
             parallel_windows=settings.parallel_windows,
             parallel_writes=settings.parallel_writes,
             seconds_per_char=settings.simulated_seconds_per_char,
+            on_finished=finished,
         )
-        log.info("working", extra={"lane": settings.lane})
+
+        def heartbeat(*, stopping: bool = False) -> WorkerHeartbeat:
+            idle = loop.idle and puller.nothing_waits
+            return book.make(clock(), seen=view.seen, refusing=loop.refusing, idle=idle, stopping=stopping)
+
+        log.info("working", extra={"lane": settings.lane, "instance": instance})
+        beating = asyncio.create_task(beat(broker, subject, heartbeat))
         working = asyncio.create_task(loop.run())
         try:
-            # Both run for ever; a worker that no longer hears of its tenants must not go on with what it knew.
-            ended, _ = await asyncio.wait([working, following], return_when=asyncio.FIRST_COMPLETED)
+            # All run for ever; a worker that no longer hears of its tenants must not go on with what it knew.
+            ended, _ = await asyncio.wait([working, following, beating], return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
                 task.result()
         finally:
@@ -90,6 +114,8 @@ async def _run(settings: WorkerSettings, broker: Broker, view: TenantsView, stor
             await asyncio.gather(working, return_exceptions=True)
             await puller.stop()
             await loop.stop(settings.shutdown_timeout)
+            beating.cancel()
+            await beat_once(broker, subject, partial(heartbeat, stopping=True))
     finally:
         following.cancel()
 

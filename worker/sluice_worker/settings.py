@@ -35,4 +35,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Longest wait for windows that are being written after SIGTERM; what is left is given back."""
     simulated_seconds_per_char: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     """Holds each record for this long times its length before it is stored, to show slow processing and scaling."""
+    state_dir: str = ""
+    """Directory for the note of what native code is working on, by which a record that ends the process is known the
+    next time. It should outlive the process, need not outlive the pod, and may be shared by the workers of one lane.
+    Empty: no such note."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

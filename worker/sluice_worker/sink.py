@@ -50,7 +50,43 @@ class Outcome(msgspec.Struct, frozen=True):
 
 async def write(store: Store, tenant_id: str, batch: Sequence[Prepared]) -> list[Outcome]:
     """Write a batch of one tenant. Raises StoreUnavailable; writing the same batch again is safe."""
-    winners, outcomes = fold(batch)
+    outcomes: list[Outcome] = []
+    rest: Sequence[Prepared] = batch
+    while rest:
+        winners, losers = fold(rest)
+        written = await _write_distinct(store, tenant_id, winners)
+        outcomes += written
+        # Of two with one id the older is tried when the newer is refused, as if it had come in a window of its own.
+        refused = {one.prepared.log_id for one in written if one.reason is WRITE_REFUSED} if losers else set()
+        rest = []
+        for prepared, winner in losers:
+            if winner.content_hash == prepared.content_hash:
+                outcomes.append(Outcome(prepared, DUPLICATE))
+            elif prepared.log_id in refused:
+                rest.append(prepared)
+            else:
+                outcomes.append(Outcome(prepared, OUTDATED))
+    return outcomes
+
+
+def fold(batch: Sequence[Prepared]) -> tuple[list[Prepared], list[tuple[Prepared, Prepared]]]:
+    """One record for each id, the newest, and each other one with the one that is newer.
+
+    An insert of all would keep the first instead.
+    """
+    newest: dict[str, Prepared] = {}
+    for prepared in batch:
+        other = newest.get(prepared.log_id)
+        if other is None or other.item.version < prepared.item.version:
+            newest[prepared.log_id] = prepared
+    if len(newest) == len(batch):
+        return list(batch), []
+    losers = [(one, winner) for one in batch if (winner := newest[one.log_id]) is not one]
+    return list(newest.values()), losers
+
+
+async def _write_distinct(store: Store, tenant_id: str, winners: list[Prepared]) -> list[Outcome]:
+    outcomes: list[Outcome] = []
     for _ in range(_MOST_ROUNDS):
         inserted = await store.insert(tenant_id, [prepared.document for prepared in winners])
         taken = set(inserted.existing)
@@ -66,24 +102,6 @@ async def write(store: Store, tenant_id: str, batch: Sequence[Prepared]) -> list
             return outcomes
     outcomes += [Outcome(prepared, WRITE_REFUSED, "its id kept changing hands") for prepared in winners]
     return outcomes
-
-
-def fold(batch: Sequence[Prepared]) -> tuple[list[Prepared], list[Outcome]]:
-    """One record for each id, the newest, and the outcomes of the others: an insert would keep the first instead."""
-    newest: dict[str, Prepared] = {}
-    for prepared in batch:
-        other = newest.get(prepared.log_id)
-        if other is None or other.item.version < prepared.item.version:
-            newest[prepared.log_id] = prepared
-    if len(newest) == len(batch):
-        return list(batch), []
-    outcomes = []
-    for prepared in batch:
-        winner = newest[prepared.log_id]
-        if winner is not prepared:
-            same = winner.content_hash == prepared.content_hash
-            outcomes.append(Outcome(prepared, DUPLICATE if same else OUTDATED))
-    return list(newest.values()), outcomes
 
 
 async def _settle_refused(

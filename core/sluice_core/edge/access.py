@@ -5,6 +5,7 @@ privilege is what lets a late worker write, so revoking it is how a dropped data
 `ensure_*` compares first and returns whether it changed anything.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from pymongo.errors import OperationFailure
@@ -19,12 +20,13 @@ from sluice_core.names import (
     tenant_database,
 )
 
-_DAY_SECONDS = 86_400
-_TTL_INDEX = "retention"
-_WORKER_ACTIONS = ["find", "insert", "update"]
+DAY_SECONDS = 86_400
+TTL_INDEX = "retention"
+WORKER_ACTIONS = ["find", "insert", "update"]
 _NAMESPACE_EXISTS = 48
 _USER_NOT_FOUND = 11
 _ROLE_NOT_FOUND = 31
+_PREFIX = tenant_database("")
 
 
 class Access:
@@ -40,15 +42,19 @@ class Access:
         if not (await admin.command("rolesInfo", WORKER_ROLE))["roles"]:
             await admin.command("createRole", WORKER_ROLE, privileges=[], roles=[])
             changed = True
-        if not (await admin.command("usersInfo", WORKER_USER))["users"]:
+        users = (await admin.command("usersInfo", WORKER_USER))["users"]
+        if not users:
             await admin.command("createUser", WORKER_USER, pwd=password, roles=[WORKER_ROLE])
+            changed = True
+        elif not any(role["role"] == WORKER_ROLE and role["db"] == admin.name for role in users[0]["roles"]):
+            await admin.command("grantRolesToUser", WORKER_USER, roles=[WORKER_ROLE])  # dropping a role takes it away
             changed = True
         return changed
 
     async def ensure_database(self, tenant_id: str, uid: str, retention_days: int) -> bool:
         """Collection, retention index and the mark of whose provisioning this is."""
         database = self._client[tenant_database(tenant_id)]
-        seconds = retention_days * _DAY_SECONDS
+        seconds = retention_days * DAY_SECONDS
         changed = False
         try:
             await database.create_collection(LOGS_COLLECTION)
@@ -59,12 +65,12 @@ class Access:
         except Exception as error:
             if type(error).__name__ != "CollectionInvalid":
                 raise
-        index = (await database[LOGS_COLLECTION].index_information()).get(_TTL_INDEX)
+        index = (await database[LOGS_COLLECTION].index_information()).get(TTL_INDEX)
         if index is None:
-            await database[LOGS_COLLECTION].create_index("received_at", name=_TTL_INDEX, expireAfterSeconds=seconds)
+            await database[LOGS_COLLECTION].create_index("received_at", name=TTL_INDEX, expireAfterSeconds=seconds)
             changed = True
         elif index.get("expireAfterSeconds") != seconds:
-            change = {"name": _TTL_INDEX, "expireAfterSeconds": seconds}
+            change = {"name": TTL_INDEX, "expireAfterSeconds": seconds}
             await database.command("collMod", LOGS_COLLECTION, index=change)
             changed = True
         info = await database[TENANT_INFO_COLLECTION].find_one({"_id": "tenant"})
@@ -76,17 +82,25 @@ class Access:
 
     async def ensure_worker_privilege(self, tenant_id: str) -> bool:
         """Let workers write this tenant's logs; takes effect at once, also on open connections."""
-        if await self._has_privilege(tenant_id):
+        if tenant_id in await self.privileged():
             return False
-        await self._client.admin.command("grantPrivilegesToRole", WORKER_ROLE, privileges=[_privilege(tenant_id)])
+        await self.grant_worker_privileges([tenant_id])
         return True
 
+    async def grant_worker_privileges(self, tenant_ids: Iterable[str]) -> None:
+        """As `ensure_worker_privilege`, of several tenants and without a look first."""
+        privileges = [_privilege(tenant_id) for tenant_id in tenant_ids]
+        await self._client.admin.command("grantPrivilegesToRole", WORKER_ROLE, privileges=privileges)
+
     async def revoke_worker_privilege(self, tenant_id: str) -> None:
-        """Stop workers from writing this tenant's logs; takes effect at once."""
-        if await self._has_privilege(tenant_id):
+        """Stop workers from writing this tenant's logs; takes effect at once. None there is fine."""
+        try:
             await self._client.admin.command(
                 "revokePrivilegesFromRole", WORKER_ROLE, privileges=[_privilege(tenant_id)]
             )
+        except OperationFailure as error:
+            if error.code != _ROLE_NOT_FOUND:
+                raise
 
     async def ensure_reader(self, tenant_id: str, password: str, *, known: bool) -> bool:
         """The tenant's reader. `known`: its password is believed to be this one already."""
@@ -116,16 +130,19 @@ class Access:
         """Documents in the tenant's logs."""
         return await self._client[tenant_database(tenant_id)][LOGS_COLLECTION].estimated_document_count()
 
-    async def _has_privilege(self, tenant_id: str) -> bool:
+    async def privileged(self) -> set[str]:
+        """The tenants whose logs workers may write, in one call however many there are."""
         answer = await self._client.admin.command("rolesInfo", WORKER_ROLE, showPrivileges=True)
-        wanted = _privilege(tenant_id)
-        return any(
-            privilege["resource"] == wanted["resource"] and set(wanted["actions"]) <= set(privilege["actions"])
+        return {
+            privilege["resource"]["db"].removeprefix(_PREFIX)
             for role in answer["roles"]
             for privilege in role["privileges"]
-        )
+            if privilege["resource"].get("collection") == LOGS_COLLECTION
+            and privilege["resource"]["db"].startswith(_PREFIX)
+            and set(privilege["actions"]) >= set(WORKER_ACTIONS)
+        }
 
 
 def _privilege(tenant_id: str) -> dict[str, Any]:
     resource = {"db": tenant_database(tenant_id), "collection": LOGS_COLLECTION}
-    return {"resource": resource, "actions": _WORKER_ACTIONS}
+    return {"resource": resource, "actions": WORKER_ACTIONS}

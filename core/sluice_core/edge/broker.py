@@ -114,6 +114,17 @@ class Broker:
         """Whether a request could be sent now."""
         return self._client.is_connected
 
+    @property
+    def reconnects(self) -> int:
+        """How often the connection was lost and made again: another number, perhaps another broker."""
+        return int(self._client.stats["reconnects"])
+
+    @property
+    def server_version(self) -> str:
+        """Of the server it is connected to, such as `2.15.1`."""
+        version = self._client.connected_server_version
+        return f"{version.major}.{version.minor}.{version.patch}"
+
     async def publish(
         self, subject: str, payload: bytes, *, stream: str, timeout: float, headers: dict[str, str] | None = None
     ) -> int:

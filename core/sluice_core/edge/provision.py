@@ -6,33 +6,25 @@ writes nothing. Order matters and is the design's: the claim first, so that the 
 bucket last, so that no part hears of a tenant before everything it needs exists.
 """
 
-import logging
 import secrets as random
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import msgspec
 
 from sluice_core.edge.access import Access
 from sluice_core.edge.broker import FULL, Broker
-from sluice_core.edge.bucket import read_entry, write_config, write_seal
-from sluice_core.edge.lanes import (
-    bucket_definition,
-    dead_letters_definition,
-    ensure_consumer,
-    ensure_stream,
-    lane_definition,
-)
+from sluice_core.edge.bucket import due_revision, read_entry, write_config
+from sluice_core.edge.lanes import DEAD_LETTERS_BYTES, ensure_consumer, ensure_stream, lane_definition
 from sluice_core.edge.registry import Claim, IssuedKey, Owner, Registry
 from sluice_core.edge.secrets import SecretStore, TenantSecret, password_digest
 from sluice_core.edge.store import Client
-from sluice_core.errors import ApiError, ManifestError, ProvisionError, TenantNotFound
+from sluice_core.errors import ApiError, BrokerUnavailable, ManifestError, ProvisionError, TenantNotFound
 from sluice_core.keys import generate_key, key_digest, key_id
 from sluice_core.limits import DEFAULT_LIMITS, MIB, Limits
-from sluice_core.names import SEAL_KEY, STANDARD_LANE, lane_stream, reader_user, tenant_database
-from sluice_core.tenant import DETECTORS, KeyConfig, Tenant, TenantConfig, encode_config
-
-log = logging.getLogger(__name__)
+from sluice_core.names import STANDARD_LANE, lane_stream, reader_user, tenant_database
+from sluice_core.tenant import DETECTORS, KeyConfig, Tenant, TenantConfig
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,9 +36,18 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     lane_max_bytes: int = 1024 * MIB
     dedicated_lane_max_bytes: int = 1024 * MIB
     """A lane reserves its bytes of the broker's disk, so this also bounds how many tenants can have one."""
-    dead_letters_max_bytes: int = 256 * MIB
+    dead_letters_max_bytes: int = DEAD_LETTERS_BYTES
     replicas: int = 1
     default_limits: Limits = DEFAULT_LIMITS
+
+
+class Projection(NamedTuple):
+    """A tenant's entry in the bucket is as the registry says."""
+
+    claim: Claim
+    """Perhaps under a newer revision than before."""
+    sequence: int
+    """Of the entry: who has read the bucket up to it has seen this."""
 
 
 class Provisioner:
@@ -55,26 +56,9 @@ class Provisioner:
     def __init__(self, broker: Broker, client: Client, secrets: SecretStore, platform: Platform) -> None:
         self._broker = broker
         self._secrets = secrets
-        self._platform = platform
+        self.platform = platform
         self.registry = Registry(client)
         self.access = Access(client)
-
-    async def ensure_platform(self) -> None:
-        """What every tenant shares; projects the whole registry and seals the bucket."""
-        replicas = self._platform.replicas
-        await self.access.ensure_worker(self._platform.worker_password)
-        await ensure_stream(self._broker, bucket_definition(replicas=replicas))
-        dead_letters = dead_letters_definition(max_bytes=self._platform.dead_letters_max_bytes, replicas=replicas)
-        await ensure_stream(self._broker, dead_letters)
-        await self._ensure_lane(STANDARD_LANE)
-        claims = await self.registry.all()
-        for claim in claims:
-            if claim.config is not None:
-                if claim.config.state == "active":
-                    await self._ensure_lane(claim.config.lane)
-                await self._project(claim.config)
-        if await read_entry(self._broker, SEAL_KEY) is None:
-            await write_seal(self._broker, len(claims))
 
     async def apply(self, tenant: Tenant, *, owner_uid: str = "", namespace_uid: str = "") -> Claim:
         """Create the tenant or bring it to what the manifest says now.
@@ -110,7 +94,7 @@ class Provisioner:
             uid=claim.uid,
             revision=claim.revision,
             lane=tenant.lane,
-            limits=spec.limits.resolve(self._platform.default_limits),
+            limits=spec.limits.resolve(self.platform.default_limits),
             suspension=spec.suspension,
             keep_original=spec.original == "Keep",
             retention_days=spec.retention.days,
@@ -118,7 +102,7 @@ class Provisioner:
         )
 
     async def _reconcile(self, claim: Claim, wanted: TenantConfig, key_names: Sequence[str]) -> Claim:
-        await self._ensure_lane(wanted.lane)
+        await self.ensure_lane(wanted.lane)
         await self.access.ensure_database(claim.id, claim.uid, wanted.retention_days)
         await self.access.ensure_worker_privilege(claim.id)
         claim, secret = await self._issue(claim, key_names)
@@ -126,8 +110,33 @@ class Provisioner:
         config = _next_revision(claim, msgspec.structs.replace(wanted, keys=keys))
         active = tuple(msgspec.structs.replace(key, state="active") for key in claim.keys if key.name in secret.keys)
         claim = await self.registry.record(claim, config=config, revision=config.revision, keys=active)
-        await self._project(config)
-        return claim
+        return (await self.project(claim)).claim
+
+    async def project(self, claim: Claim) -> Projection:
+        """Bring the tenant's entry in the bucket to what the registry says.
+
+        Over something foreign that is newer, the registry's revision is raised first. Raises BrokerUnavailable, and
+        ProvisionError when the registry was changed meanwhile.
+        """
+        if claim.config is None:
+            raise ProvisionError(f"tenant {claim.id} has nothing to project yet: apply it again")
+        config = claim.config
+        attempts = 3
+        while True:
+            entry = await read_entry(self._broker, claim.id)
+            revision = due_revision(config, entry)
+            if entry is not None and revision is None:
+                return Projection(claim, entry.sequence)
+            if revision is not None and revision != config.revision:
+                config = msgspec.structs.replace(config, revision=revision)
+                claim = await self.registry.record(claim, config=config, revision=revision)
+            attempts -= 1
+            try:
+                return Projection(claim, await write_config(self._broker, config, replacing=entry))
+            except BrokerUnavailable:
+                # Perhaps somebody else wrote it at the same time: then it has to be judged again.
+                if not attempts:
+                    raise
 
     async def _issue(self, claim: Claim, names: Sequence[str]) -> tuple[Claim, TenantSecret]:
         """Make the secret hold one key for each name and the reader's password, believing only what we issued."""
@@ -151,28 +160,31 @@ class Provisioner:
         return claim, secret
 
     def _reader_uri(self, tenant_id: str, password: str) -> str:
-        hosts, _, options = self._platform.mongodb_hosts.partition("/?")
+        hosts, _, options = self.platform.mongodb_hosts.partition("/?")
         database = tenant_database(tenant_id)
         parameters = "&".join(filter(None, [f"authSource={database}", options]))
         return f"mongodb://{reader_user(tenant_id)}:{quote(password)}@{hosts}/{database}?{parameters}"
 
-    async def _ensure_lane(self, lane: str) -> None:
-        platform = self._platform
+    def lane_definition(self, lane: str) -> dict[str, Any]:
+        """The stream of a lane as the platform wants it."""
+        platform = self.platform
         max_bytes = platform.lane_max_bytes if lane == STANDARD_LANE else platform.dedicated_lane_max_bytes
-        definition = lane_definition(lane, max_bytes=max_bytes, replicas=platform.replicas)
+        return lane_definition(lane, max_bytes=max_bytes, replicas=platform.replicas)
+
+    async def ensure_lane(self, lane: str) -> bool:
+        """Stream and consumer of a lane; returns whether anything was done.
+
+        Raises BrokerError, and ProvisionError when there is no room for another lane.
+        """
         try:
-            await ensure_stream(self._broker, definition)
+            stream = await ensure_stream(self._broker, self.lane_definition(lane))
         except ApiError as error:
             if error.err_code not in FULL:
                 raise
             raise ProvisionError(
                 "the broker has no room for another lane: give it more, or delete a tenant that has one of its own"
             ) from error
-        await ensure_consumer(self._broker, lane_stream(lane))
-
-    async def _project(self, config: TenantConfig) -> None:
-        if await read_entry(self._broker, config.tenant_id) != encode_config(config):
-            await write_config(self._broker, config)
+        return await ensure_consumer(self._broker, lane_stream(lane)) or stream
 
 
 def check_supported(tenant: Tenant) -> None:
@@ -181,8 +193,6 @@ def check_supported(tenant: Tenant) -> None:
     Raises ManifestError.
     """
     spec = tenant.spec
-    if spec.suspension in {"Buffer", "Drop"}:
-        raise ManifestError(f"{tenant.name}: suspension {spec.suspension} is not supported yet: use Active or Reject")
     if spec.redaction.custom or spec.redaction.tests:
         raise ManifestError(f"{tenant.name}: redaction.custom and redaction.tests are not supported yet: remove them")
     if spec.redaction.detectors.keys() - DETECTORS:

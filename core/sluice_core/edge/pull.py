@@ -68,11 +68,17 @@ class Puller:
         self._subscription: Subscription | None = None
         self._open_until = 0.0
         self._left = 0
+        self._nothing_waits = False
 
     @property
     def waiting(self) -> tuple[Delivery, ...]:
         """Messages that arrived and were not handed out yet."""
         return tuple(self._arrived)
+
+    @property
+    def nothing_waits(self) -> bool:
+        """Whether the broker's last answer was that there is nothing to hand out."""
+        return self._nothing_waits
 
     async def start(self) -> None:
         """Listen; nothing is asked for yet."""
@@ -114,6 +120,11 @@ class Puller:
         with suppress(BrokerUnavailable):  # without a connection the broker will do so by itself
             await self._broker.send(delivery.reply, _NAK)
 
+    async def put_off(self, delivery: Delivery, seconds: float) -> None:
+        """Have a message delivered again when so much time has passed, to whoever asks then."""
+        with suppress(BrokerUnavailable):  # without a connection the broker will do so by itself
+            await self._broker.send(delivery.reply, _NAK + b' {"delay": %d}' % int(seconds * 1e9))
+
     async def acknowledge(self, delivery: Delivery) -> None:
         """Finish a message. Lost with the connection it is delivered again, which stores nothing twice."""
         await self._broker.send(delivery.reply, _ACK)
@@ -133,12 +144,14 @@ class Puller:
         if delivery is not None:
             self._arrived.append(delivery)
             self._left -= 1
+            self._nothing_waits = False
         elif self._describes(message, "Batch Completed"):
             return  # said behind the last message of a request with max_bytes, and counted already
         else:
             # 404 and 408: nothing there in time. 409: limits, or the consumer is gone. 503: no such consumer.
             status = (message.headers or {}).get("Status")
-            refused = status not in {"404", "408"} and not self._describes(message, "MaxBytes")
+            self._nothing_waits = status in {"404", "408"}
+            refused = not self._nothing_waits and not self._describes(message, "MaxBytes")
             # Asking again at once after a refusal would spin; the request's own life is the pause.
             self._left = 1 if refused else 0
         self._news.set()

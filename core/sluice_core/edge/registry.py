@@ -54,6 +54,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """Digest of the password the tenant's reader was last given."""
     claimed_at: datetime
     erased: dict[str, int] = {}
+    """What there was when its deletion began to remove things: documents, parked letters, dead letters."""
 
 
 class Registry:
@@ -98,6 +99,7 @@ class Registry:
                 "keys": [],
                 "config": None,
                 "reader_digest": "",
+                "erased": {},
             }
             return await self._change(current, change)
         if not _same_owner(current.owner, owner):

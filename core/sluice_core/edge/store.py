@@ -6,19 +6,29 @@ make every write repeatable.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import bson
+import motor.frameworks.asyncio
+import pymongo
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
 from pymongo import ReplaceOne, UpdateOne
-from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, ConnectionFailure, DocumentTooLarge, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from sluice_core.errors import AccessDenied, StoreUnavailable, Unencodable, WriteRefused
+from sluice_core.errors import (
+    AccessDenied,
+    StoreInterrupted,
+    StoreRefused,
+    StoreUnavailable,
+    Unencodable,
+    WriteRefused,
+)
 from sluice_core.names import LOGS_COLLECTION, tenant_database
 from sluice_core.version import Version
 
@@ -29,8 +39,17 @@ Collection = AsyncIOMotorCollection[dict[str, Any]]
 DUPLICATE_KEY = 11000
 UNAUTHORIZED = 13
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
-_FAULTS = frozenset({6, 7, 50, 64, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
-"""Server codes of passing faults: network, timeouts, shutdown, stepping down (mongo, error_codes.yml)."""
+_TIMEOUTS = frozenset({24, 50, 89, 262})
+"""Server codes of what was not done in time, a lock included (mongo, error_codes.yml)."""
+_INTERRUPTIONS = frozenset({6, 7, 18, 64, 91, 189, 9001, 10107, 11600, 11602, 13435, 13436, 14031})
+"""Server codes of what nobody can write through: network, login, no majority, shutdown, stepping down, disk full."""
+_OF_THE_COLLECTION = frozenset({20, 26, 48, 73, 81, 166})
+"""Server codes said of each document that are about the place: it is a view, or is gone, or may not be written."""
+_WRITABLE_SECONDS = 2.0
+_THREADS = 64
+"""Motor's own pool has five for each CPU: a few calls that hang would keep all others from being made."""
+
+motor.frameworks.asyncio._EXECUTOR = ThreadPoolExecutor(_THREADS, thread_name_prefix="motor")  # noqa: SLF001
 
 
 class Existing(NamedTuple):
@@ -78,13 +97,24 @@ def join_document(*parts: bytes) -> bytes:
 
 
 class LogStore:
-    """The `processed_logs` of all tenants, as a worker may reach them."""
+    """The `processed_logs` of all tenants, as a worker may reach them.
+
+    Every call raises StoreUnavailable, or the one of its kinds that says more.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
+    async def writable(self) -> bool:
+        """Whether a primary answers that takes writes, whoever's; within two seconds or so."""
+        try:
+            with pymongo.timeout(_WRITABLE_SECONDS):
+                return bool((await self._client.admin.command("hello")).get("isWritablePrimary"))
+        except PyMongoError:
+            return False
+
     async def insert(self, tenant_id: str, documents: Sequence[bytes]) -> Inserted:
-        """Insert documents that are already BSON, unordered. Raises StoreUnavailable, AccessDenied."""
+        """Insert documents that are already BSON, unordered."""
         raw = [RawBSONDocument(document) for document in documents]
         try:
             await self._logs(tenant_id).insert_many(raw, ordered=False)
@@ -139,7 +169,7 @@ class LogStore:
     async def replace(self, tenant_id: str, log_id: str, version: Version, document: bytes) -> bool:
         """Put a document in the place of an older one with its id; False when what is there is not older.
 
-        Raises WriteRefused, StoreUnavailable, AccessDenied.
+        Raises WriteRefused, too.
         """
         result = await self._bulk(tenant_id, [ReplaceOne(_older(log_id, version), RawBSONDocument(document))])
         return result == 1
@@ -171,23 +201,39 @@ def _older(log_id: str, version: Version) -> dict[str, Any]:
 def _read_bulk_error(error: BulkWriteError) -> Inserted:
     details = error.details or {}
     if details.get("writeConcernErrors"):
-        raise StoreUnavailable("the write was not acknowledged by a majority") from None
+        raise StoreInterrupted("the write was not acknowledged by a majority") from None
     existing: list[int] = []
     refused: dict[int, int] = {}
     for failure in details.get("writeErrors", []):
         code = failure["code"]
         if code == DUPLICATE_KEY and failure.get("keyPattern", {"_id": 1}) == {"_id": 1}:
             existing.append(failure["index"])
-        elif code in _FAULTS:
-            raise StoreUnavailable("the database stopped taking writes") from None
-        elif code == UNAUTHORIZED:
-            raise AccessDenied("the worker may not write to this tenant's database") from None
+        elif (fault := _fault(code)) is not None:
+            raise fault from None
+        elif code in _OF_THE_COLLECTION:
+            raise StoreRefused(code) from None
         else:
             refused[failure["index"]] = code
     return Inserted(existing, refused)
 
 
 def _translate(error: PyMongoError) -> StoreUnavailable:
-    if isinstance(error, OperationFailure) and error.code == UNAUTHORIZED:
+    kind = type(error).__name__
+    if error.timeout:
+        return StoreUnavailable(f"the database did not do it in time ({kind})")
+    if isinstance(error, ConnectionFailure):
+        return StoreInterrupted(f"the connection to the database broke ({kind})")
+    if isinstance(error, OperationFailure) and error.code is not None:
+        return _fault(error.code) or StoreRefused(error.code)
+    return StoreUnavailable(f"the database did not do it ({kind})")
+
+
+def _fault(code: int) -> StoreUnavailable | None:
+    """What a server code means that says nothing of a document or a collection; None when it does."""
+    if code == UNAUTHORIZED:
         return AccessDenied("the user may not do this in this database")
-    return StoreUnavailable(f"the database did not do it ({type(error).__name__})")
+    if code in _TIMEOUTS:
+        return StoreUnavailable(f"the database did not do it in time (error {code})")
+    if code in _INTERRUPTIONS:
+        return StoreInterrupted(f"the database stopped taking writes (error {code})")
+    return None

@@ -3,7 +3,7 @@
 Absence is not refusal: until one complete snapshot of the bucket was read the view is not complete, and whoever asks
 must answer "not ready", never "unknown". Changes come by a plain subscription as a hint and by a full re-read every
 second, since the client's own watch sleeps through broker restarts. Invariant: a lower revision never replaces a
-higher one.
+higher one; and an answer is at most `STALE_SECONDS` old unless the view says that it is stale.
 """
 
 import asyncio
@@ -24,6 +24,10 @@ MIN_REREAD_SECONDS = 0.1
 """However many unknown keys arrive, they cause no more re-reads than this apart."""
 
 
+STALE_SECONDS = 2.0
+"""A revoked key must have stopped working by then, so nothing is decided by an older view."""
+
+
 class TenantsView:
     """All tenants by id and by key digest. Start `run` as a task; read from the same event loop."""
 
@@ -37,6 +41,9 @@ class TenantsView:
         self._begun = 0
         self._last_read = 0
         """Number of the newest re-read that succeeded; they are numbered as they begin."""
+        self._read_at = float("-inf")
+        """When the newest re-read that succeeded began."""
+        self._seen = 0
         self._reread_done = asyncio.Condition()
         self._wake = asyncio.Event()
 
@@ -44,6 +51,16 @@ class TenantsView:
     def complete(self) -> bool:
         """Whether a complete snapshot was ever read: only then does absence mean anything."""
         return self._complete
+
+    @property
+    def stale(self) -> bool:
+        """Whether too much time passed since the bucket could be read: `confirm` before deciding anything."""
+        return asyncio.get_running_loop().time() - self._read_at > STALE_SECONDS
+
+    @property
+    def seen(self) -> int:
+        """Sequence in the bucket up to which this view has read."""
+        return self._seen
 
     def tenant(self, tenant_id: str) -> TenantConfig | None:
         """The tenant's config; its tombstone counts as one."""
@@ -93,8 +110,9 @@ class TenantsView:
     async def _reread(self) -> None:
         self._hinted.clear()
         self._begun += 1
+        began_at = asyncio.get_running_loop().time()
         try:
-            entries = await read_snapshot(self._broker)
+            entries, sequence = await read_snapshot(self._broker)
         except BrokerError as error:
             if not self._complete:
                 log.info("the tenants cannot be read yet", extra={"error": str(error)})
@@ -104,6 +122,7 @@ class TenantsView:
         for key, value in entries.items():
             if self._raw.get(key) != value:
                 self._take(key, value)
+        self._read_at, self._seen = began_at, sequence
         if not self._complete:
             self._complete = True
             log.info("the tenants are known", extra={"tenants": len(self._by_id)})
