@@ -19,7 +19,7 @@ from litestar import Litestar
 
 from sluice_core.edge.broker import Broker
 from sluice_core.edge.tenants_view import TenantsView
-from sluice_core.errors import SluiceError
+from sluice_core.tasks import end
 from sluice_ingest.app import create_app
 from sluice_ingest.body import BodyReader
 from sluice_ingest.budget import Budget
@@ -107,8 +107,7 @@ async def serve(settings: IngestSettings) -> int:
     server.should_exit = True
     await asyncio.wait([serving], timeout=settings.shutdown_timeout + 1)
     await commits.drain()
-    following.cancel()
-    watching.cancel()
+    await end(following, watching, serving)
     result = await asyncio.gather(following, serving, watching, return_exceptions=True)
     await upkeep.farewell()
     await broker.close()
@@ -122,7 +121,7 @@ async def _follow(broker: Broker, view: TenantsView, upkeep: Upkeep) -> None:
         await broker.connect()
         log.info("connected to the broker")
         await asyncio.gather(view.run(), upkeep.run())
-    except SluiceError:
+    except Exception:
         log.exception("the tenants cannot be followed")
         raise
 

@@ -22,6 +22,7 @@ from sluice_core.edge.replica_set import set_up_replica_set
 from sluice_core.edge.tenants_view import TenantsView
 from sluice_core.errors import BrokerError, SluiceError
 from sluice_core.names import PROVISION_SUBJECT, STANDARD_LANE, is_tenant_id
+from sluice_core.tasks import end
 from sluice_core.tenant import Tenant, TenantSpec
 from sluice_local.credentials import ADMIN_USER, OPERATOR_USER, Credentials
 from sluice_local.endpoints import Endpoints, TenantAccess, remove_endpoints
@@ -112,7 +113,7 @@ class EmbeddedStack:
                 await self.apply(tenant)
             self._view = TenantsView(self.rights.broker)
             for task in (self._view.run(), self.keeper.run()):
-                stack.push_async_callback(_cancel, asyncio.create_task(task))
+                stack.push_async_callback(end, asyncio.create_task(task))
             if not await self._view.confirm(10.0):
                 raise SluiceError("the tenants could not be read back from the broker")
             if self._auth == "none":
@@ -122,7 +123,7 @@ class EmbeddedStack:
             for server in (self.servers.nats, self.servers.mongod, self.ingest):
                 self._supervise(server)
             refreshing = asyncio.create_task(self._refresh())
-            stack.push_async_callback(_cancel, refreshing)
+            stack.push_async_callback(end, refreshing)
             self._stack = stack.pop_all()
         return self
 
@@ -168,7 +169,7 @@ class EmbeddedStack:
     @asynccontextmanager
     async def without(self, server: Server) -> AsyncIterator[None]:
         """Inside, a server is killed and stays so; afterwards it is started again and kept running."""
-        await _cancel(self._supervision.pop(server.name))
+        await end(self._supervision.pop(server.name))
         await server.kill()
         try:
             yield
@@ -180,7 +181,7 @@ class EmbeddedStack:
     async def _stop_parts(self) -> None:
         remove_endpoints(self.data_dir)
         for task in self._supervision.values():
-            await _cancel(task)
+            await end(task)
         await asyncio.gather(*(ingest.stop() for ingest in (self.ingest, *self.more_ingest)))
         await asyncio.gather(*(worker.stop() for worker in self.workers.values()))
 
@@ -199,7 +200,7 @@ class EmbeddedStack:
                 for lane in wanted - self.workers.keys():
                     await self.start_worker(lane)
                 for lane in self.workers.keys() - wanted:
-                    await _cancel(self._supervision.pop(self.workers[lane].name))
+                    await end(self._supervision.pop(self.workers[lane].name))
                     await self.workers.pop(lane).stop()
                 self._write_endpoints()
             except (SluiceError, OSError) as error:
@@ -238,9 +239,3 @@ class EmbeddedStack:
 async def _bootstrap(host: str, credentials: Credentials) -> None:
     name, _, port = host.partition(":")
     await set_up_replica_set(name, int(port), ADMIN_USER, credentials.mongodb_admin)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task

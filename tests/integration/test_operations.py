@@ -68,7 +68,7 @@ async def test_the_description_can_be_read_by_people_and_programs(sluice: Sluice
 async def test_the_description_names_every_answer_of_the_intake(sluice: Sluice, path: str) -> None:
     post = (await sluice.http.get(sluice.url + "/docs/openapi.json")).json()["paths"][path]["post"]
     responses = post["responses"]
-    assert set(responses) == {"202", "400", "401", "403", "405", "413", "415", "500", "503"}
+    assert set(responses) == {"202", "400", "401", "403", "405", "408", "410", "413", "415", "429", "431", "500", "503"}
     for reason in reasons.ALL.values():
         if reason.status not in {0, 404}:
             assert f"`{reason.code}`" in responses[str(reason.status)]["description"]

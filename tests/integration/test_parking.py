@@ -269,15 +269,16 @@ async def test_where_no_more_may_be_parked_the_message_comes_again_later(stack: 
     """The cap is for each subject: here it is none at all, for everybody."""
     tenant, other = await stack.tenant("capped"), await stack.tenant("capped")
     wanted = (await stack.broker.api(f"STREAM.INFO.{DLQ_STREAM}"))["config"]
+    large = [{"text": line("x" * 150_000)} for _ in range(2)]  # two do not fit into one letter
     async with a_view_instead(stack, tenant):
-        await book.send_lines(tenant, 1)
+        await book.send(tenant, large[:1])
 
         async def parked() -> bool:
             return bool(await stack.parked(tenant))
 
         await eventually(parked, within=IN_TIME)
         await stack.broker.api(f"STREAM.UPDATE.{DLQ_STREAM}", {**wanted, "max_msgs_per_subject": 1})
-        await book.send_lines(tenant, 1)
+        await book.send(tenant, large[1:])
 
         async def put_off() -> bool:
             return await stack.metric("worker-standard", "sluice_worker_deferred_total", tenant=tenant.id) > 0

@@ -351,7 +351,8 @@ async def test_beside_another_process_that_provisions_no_revision_is_taken_back(
         stopping.set()
         await asyncio.wait(repairing)
     await subscription.unsubscribe()
-    assert revisions == sorted(set(revisions))
+    # The same one twice is harmless: a repair may write what the other process is about to write.
+    assert revisions == sorted(revisions)
     assert changed.config is not None
     assert changed.config.retention_days == 30
     assert decode_config((await read_bucket(stack.broker))[tenant.id].value) == changed.config

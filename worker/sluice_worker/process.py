@@ -17,6 +17,7 @@ from sluice_core.edge.store import LogStore, connect
 from sluice_core.edge.tenants_view import TenantsView
 from sluice_core.heartbeat import WorkerHeartbeat
 from sluice_core.names import worker_heartbeat_subject
+from sluice_core.tasks import end
 from sluice_worker.breadcrumb import open_breadcrumb
 from sluice_worker.handle import Message
 from sluice_worker.heartbeat_book import HeartbeatBook
@@ -30,6 +31,8 @@ from sluice_worker.settings import WorkerSettings
 log = logging.getLogger(__name__)
 
 _TURN_SECONDS = 1.0
+_SPARE_SECONDS = 5.0
+"""For what the end takes beside what is being written."""
 
 
 async def work(settings: WorkerSettings) -> int:
@@ -55,12 +58,12 @@ async def work(settings: WorkerSettings) -> int:
     running.add_done_callback(lambda _: stop.set())
     await stop.wait()
     log.info("stopping")
-    running.cancel()
+    await end(running, again=settings.shutdown_timeout + _SPARE_SECONDS)
     result = (await asyncio.gather(running, return_exceptions=True))[0]
     if isinstance(result, Exception):
         log.error("the worker failed", exc_info=result)
         failed.set()
-    turning.cancel()
+    await end(turning)
     await broker.close()
     store.close()
     monitor.close()
@@ -110,14 +113,13 @@ async def _run(settings: WorkerSettings, broker: Broker, view: TenantsView, stor
             for task in ended:
                 task.result()
         finally:
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
+            await end(working)
             await puller.stop()
             await loop.stop(settings.shutdown_timeout)
-            beating.cancel()
+            await end(beating)
             await beat_once(broker, subject, partial(heartbeat, stopping=True))
     finally:
-        following.cancel()
+        await end(following)
 
 
 async def _turn(monitor: Monitor) -> None:
