@@ -1,9 +1,9 @@
 """`python -m bench.neighbour`: what one tenant notices when another one's database takes no writes.
 
 Two tenants share the standard lane and send at a steady pace. The neighbour's accept-to-store time is taken from just
-before the request to the change stream's event, first while all is well, then while the other's database is unwritable
-and its records park, then while they come back. Exit 0 when the second and third p99 stay below twice the first, and
-everything parked came back.
+before the request to the change stream's event: while all is well, while the other's database is unwritable and its
+records park, and while they come back, in several rounds, since one stall of a disk decides a p99. Exit 0 when the
+medians of the second and third p99 stay below twice that of the first, and everything parked came back.
 """
 
 import argparse
@@ -12,23 +12,28 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from statistics import median
 
-import httpx
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from bench.load import request
 from sluice_core.edge.letters import count_letters
 from sluice_core.edge.store import Client, connect
 from sluice_core.names import LOGS_COLLECTION, parked_subject, tenant_database
 from sluice_core.tenant import LimitsSpec, Tenant, TenantSpec
 from sluice_local.embedded import EmbeddedStack
+from sluice_local.ports import HOST
 
 SICK, WELL = "sick", "well"
+PHASES = ("all is well", "unwritable", "coming back")
 PER_SECOND = 100
 """Single-record requests of each tenant."""
+CONNECTIONS = 16
+"""Of each tenant."""
 MOST = 2.0
 
 
@@ -66,19 +71,41 @@ class Watch:
                 self.expect(event["documentKey"]["_id"]).set_result(time.perf_counter())
 
 
-async def send(http: httpx.AsyncClient, stack: EmbeddedStack, tenant: str, log_id: str) -> None:
-    key = stack.endpoints.tenants[tenant].key
-    record = {"log_id": log_id, "text": f"a line of {tenant} from 10.1.2.3, number {log_id}"}
-    while True:
-        answer = await http.post(f"{stack.ingest.url}/ingest", json=record, headers={"Authorization": f"Bearer {key}"})
-        if answer.status_code == 202:
-            return
-        if answer.status_code not in {429, 503}:
-            raise RuntimeError(answer.text)
-        await asyncio.sleep(float(answer.headers["retry-after"]))
+class Sender:
+    """One tenant's shipper: a few connections that are kept, since opening them is not what is measured."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self._port = port
+        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        self._idle: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+
+    async def open(self) -> None:
+        for _ in range(CONNECTIONS):
+            self._idle.put_nowait(await asyncio.open_connection(HOST, self._port))
+
+    async def send(self, log_id: str) -> None:
+        """Returns when it is accepted."""
+        record = {"log_id": log_id, "text": f"a line from 10.1.2.3, number {log_id}"}
+        message = request("/ingest", msgspec.json.encode(record), self._headers)
+        while (wait := await self._exchange(message)) is not None:
+            await asyncio.sleep(wait)
+
+    async def _exchange(self, message: bytes) -> float | None:
+        """Seconds to wait before the next attempt, None when it was accepted."""
+        reader, writer = await self._idle.get()
+        writer.write(message)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+        body = await reader.readexactly(int(fields["content-length"]))
+        self._idle.put_nowait((reader, writer))
+        if head.startswith("http/1.1 202"):
+            return None
+        if "retry-after" not in fields:
+            raise RuntimeError(body.decode())
+        return float(fields["retry-after"])
 
 
-async def phase(name: str, seconds: float, stack: EmbeddedStack, http: httpx.AsyncClient, watch: Watch) -> Phase:
+async def phase(name: str, seconds: float, stack: EmbeddedStack, senders: Mapping[str, Sender], watch: Watch) -> Phase:
     """Both tenants at their pace for so long."""
     found = Phase(name)
 
@@ -86,7 +113,7 @@ async def phase(name: str, seconds: float, stack: EmbeddedStack, http: httpx.Asy
         log_id = f"{name}-{number}"
         stored = watch.expect(log_id)
         sent = time.perf_counter()
-        await send(http, stack, WELL, log_id)
+        await senders[WELL].send(log_id)
         found.seconds.append(await asyncio.wait_for(stored, 60) - sent)
 
     began = time.perf_counter()
@@ -94,7 +121,7 @@ async def phase(name: str, seconds: float, stack: EmbeddedStack, http: httpx.Asy
         for number in range(int(seconds * PER_SECOND)):
             await asyncio.sleep(max(0.0, began + number / PER_SECOND - time.perf_counter()))
             group.create_task(one(number))
-            group.create_task(send(http, stack, SICK, f"{name}-{number}"))
+            group.create_task(senders[SICK].send(f"{name}-{number}"))
     found.parked = (await count_letters(stack.rights.broker, parked_subject(SICK))).get(parked_subject(SICK), 0)
     return found
 
@@ -105,55 +132,68 @@ async def revoke(stack: EmbeddedStack) -> Callable[[], Awaitable[object]]:
     return lambda: stack.rights.provisioner.access.ensure_worker_privilege(SICK)
 
 
-async def run(seconds: float) -> tuple[list[Phase], int, int]:
+async def run(seconds: float, rounds: int) -> tuple[list[list[Phase]], int, int]:
     tenants = [
         Tenant("default", name, name, TenantSpec(limits=LimitsSpec(records_per_second=100_000)))
         for name in (SICK, WELL)
     ]
+    found: list[list[Phase]] = []
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
         stack = EmbeddedStack(Path(folder), environ=dict(os.environ), tenants=tenants)
-        async with stack, stack.keeper.still(), httpx.AsyncClient(timeout=30) as http:
+        async with stack, stack.keeper.still():
+            senders = {name: Sender(stack.ingest.port, stack.endpoints.tenants[name].key) for name in (SICK, WELL)}
+            for sender in senders.values():
+                await sender.open()
             client = connect(stack.endpoints.mongodb)
             watch = Watch(client)
             ready = asyncio.Event()
             watching = asyncio.create_task(watch.run(ready))
             await ready.wait()
-            await phase("warm-up", min(seconds, 5), stack, http, watch)
-            phases = [await phase("all is well", seconds, stack, http, watch)]
-            cure = await revoke(stack)
-            phases.append(await phase("unwritable", seconds, stack, http, watch))
-            await cure()
-            phases.append(await phase("coming back", seconds, stack, http, watch))
             logs = client[tenant_database(SICK)][LOGS_COLLECTION]
-            wanted = int(min(seconds, 5) * PER_SECOND) + 3 * int(seconds * PER_SECOND)
-            deadline = time.perf_counter() + 120
-            while (stored := await logs.count_documents({})) < wanted and time.perf_counter() < deadline:
-                await asyncio.sleep(0.2)
+            await phase("warm-up", seconds, stack, senders, watch)
+            for number in range(rounds):
+                phases = [await phase(f"{PHASES[0]} {number}", seconds, stack, senders, watch)]
+                cure = await revoke(stack)
+                phases.append(await phase(f"{PHASES[1]} {number}", seconds, stack, senders, watch))
+                await cure()
+                phases.append(await phase(f"{PHASES[2]} {number}", seconds, stack, senders, watch))
+                wanted = (1 + 3 * (number + 1)) * int(seconds * PER_SECOND)
+                deadline = time.perf_counter() + 120
+                while (stored := await logs.count_documents({})) < wanted and time.perf_counter() < deadline:
+                    await asyncio.sleep(0.2)
+                found.append(phases)
             watching.cancel()
             client.close()
-    return phases, stored, wanted
+    return found, stored, wanted
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.neighbour", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=20.0, help="length of each phase")
-    phases, stored, wanted = asyncio.run(run(parser.parse_args().seconds))
-    quiet = phases[0].quantile(0.99)
+    parser.add_argument("--seconds", type=float, default=8.0, help="length of each phase")
+    parser.add_argument("--rounds", type=int, default=5, help="how often the other tenant falls ill")
+    options = parser.parse_args()
+    found, stored, wanted = asyncio.run(run(options.seconds, options.rounds))
     table = Table(title="accept to store of the tenant that is well", title_justify="left")
-    for column in ("the other tenant's database", "p50", "p99", "p99 / quiet p99", "letters parked at the end"):
+    for column in ("the other's database", "p50", "p99, median of rounds", "least to most", "to quiet", "parked"):
         table.add_column(column, justify="left" if column.startswith("the") else "right")
-    for one in phases:
+    quiet = median(one[0].quantile(0.99) for one in found)
+    ratios = []
+    for place, name in enumerate(PHASES):
+        phases = [one[place] for one in found]
+        worst = sorted(one.quantile(0.99) for one in phases)
+        ratios.append(median(worst) / quiet)
         table.add_row(
-            one.name,
-            f"{one.quantile(0.5) * 1000:.1f} ms",
-            f"{one.quantile(0.99) * 1000:.1f} ms",
-            f"{one.quantile(0.99) / quiet:.2f}",
-            str(one.parked),
+            name,
+            f"{median(one.quantile(0.5) for one in phases) * 1000:.1f} ms",
+            f"{median(worst) * 1000:.1f} ms",
+            f"{worst[0] * 1000:.0f} to {worst[-1] * 1000:.0f} ms",
+            f"{ratios[-1]:.2f}",
+            f"{median(one.parked for one in phases):.0f} letters",
         )
     console = Console()
     console.print(table)
     console.print(f"of the other tenant's {wanted} records {stored} are stored in the end")
-    return 0 if stored == wanted and all(one.quantile(0.99) < MOST * quiet for one in phases) else 1
+    return 0 if stored == wanted and max(ratios) < MOST else 1
 
 
 if __name__ == "__main__":

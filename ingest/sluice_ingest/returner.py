@@ -23,11 +23,13 @@ from sluice_core.tenant import TenantConfig
 from sluice_ingest.merging import Merger
 from sluice_ingest.metrics import DISCARDED_RECORDS, RETURNED_LETTERS
 from sluice_ingest.quotas import Quotas
-from sluice_ingest.returning import Return, Trials, Turn, attempts_of, has_room, is_due, plan, take_up
+from sluice_ingest.returning import Return, Trials, Turn, attempts_of, has_room, in_parts, is_due, plan, take_up
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 4
+_AT_ONCE = 2
+_PAUSE_SECONDS = 0.02
+"""After each envelope: with its size it makes about 3 MiB a second, which the lane's other tenants do not notice."""
 _PAGE = 16
 """Letters read at a time, of 2 MiB at most."""
 _ROUND_BYTES = 64 * MIB
@@ -126,11 +128,15 @@ class Returner:
         return back.size
 
     async def _publish(self, tenant: TenantConfig, back: Return) -> None:
-        payload = encode_envelope(back.submissions)
-        with self._quotas.charge_returned(tenant, back.size):
-            await self._broker.publish(
-                lane_subject(tenant.lane), payload, stream=lane_stream(tenant.lane), timeout=_PUBLISH_SECONDS
-            )
+        for part in in_parts(back.submissions):
+            with self._quotas.charge_returned(tenant, sum(map(len, part))):
+                await self._broker.publish(
+                    lane_subject(tenant.lane),
+                    encode_envelope(part),
+                    stream=lane_stream(tenant.lane),
+                    timeout=_PUBLISH_SECONDS,
+                )
+            await asyncio.sleep(_PAUSE_SECONDS)
         RETURNED_LETTERS.labels(tenant.tenant_id).inc()
 
     async def _is_current(self, tenant: TenantConfig) -> bool:

@@ -5,7 +5,7 @@ letters back as fast as its workers settle them. Invariants: nothing is moved wh
 and never more of one tenant than its lane has room for, so that returning disturbs nobody.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -13,12 +13,13 @@ import msgspec
 
 from sluice_core.envelope import Submission, encode_submission
 from sluice_core.letter import StoredLetter
-from sluice_core.limits import MIB
+from sluice_core.limits import KIB, MIB
 from sluice_core.tenant import TenantConfig
 
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 30.0
 MOST_TRIED = 64
+RETURN_BYTES = 32 * KIB
 MOST_IN_LANE = 16 * MIB
 """Bytes of one tenant that are waiting in its lane while more of it is put there."""
 _SECOND = 1_000_000_000
@@ -149,6 +150,23 @@ def take_up(letter: StoredLetter, submissions: list[Submission], tenant: TenantC
             kept.append(encode_submission(submission))
         position += records
     return Return(kept, sum(map(len, kept)), strangers, time)
+
+
+def in_parts(submissions: list[bytes]) -> Iterator[list[bytes]]:
+    """Submissions for one envelope each time, of RETURN_BYTES at most unless a single one is larger.
+
+    A worker takes an envelope's records of one tenant in one go: the smaller it is, the less its other tenants wait.
+    """
+    part: list[bytes] = []
+    size = 0
+    for submission in submissions:
+        if part and size + len(submission) > RETURN_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(submission)
+        size += len(submission)
+    if part:
+        yield part
 
 
 def attempts_of(submissions: list[Submission]) -> int:

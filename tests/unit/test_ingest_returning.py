@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sluice_core.edge.broker import Broker
 from sluice_core.envelope import Record, Submission, decode_envelope, encode_envelope
@@ -17,7 +19,17 @@ from sluice_core.tenant import TenantConfig
 from sluice_ingest.merging import MERGE_AGAIN, MERGE_FROM
 from sluice_ingest.quotas import Quotas
 from sluice_ingest.returner import Returner
-from sluice_ingest.returning import MOST_IN_LANE, Trials, Turn, is_due, plan, read_time, take_up
+from sluice_ingest.returning import (
+    MOST_IN_LANE,
+    RETURN_BYTES,
+    Trials,
+    Turn,
+    in_parts,
+    is_due,
+    plan,
+    read_time,
+    take_up,
+)
 from unit.fakes import FakeMsg, FakeView, config, envelope, submission
 from unit.virtual import run
 
@@ -391,3 +403,12 @@ def test_letters_of_others_and_of_workers_are_not_merged() -> None:
     broker = _Letters(*strangers, *parked)
     _move(broker, view=FakeView(_BUFFERED), rounds=20)
     assert len(broker.letters) == 2 * MERGE_FROM - 1
+
+
+@given(st.lists(st.integers(0, 3 * RETURN_BYTES), max_size=12))
+def test_what_goes_back_goes_in_small_envelopes_and_whole(sizes: list[int]) -> None:
+    submissions = [bytes([number]) * size for number, size in enumerate(sizes)]
+    parts = list(in_parts(submissions))
+    assert [one for part in parts for one in part] == submissions
+    assert all(part for part in parts)
+    assert all(len(part) == 1 or sum(map(len, part)) <= RETURN_BYTES for part in parts)
