@@ -24,6 +24,7 @@ from sluice_core.keys import generate_key
 from sluice_core.limits import KIB, MIB
 from support.raw import RawAnswer, connect, exchange, post_head
 from support.sluice import JSON, NDJSON, TEXT, Account, Sluice, line, running
+from support.waiting import eventually
 
 REQUEST_BYTES = 64 * MIB
 TENANT_REQUEST_BYTES = 32 * MIB
@@ -212,10 +213,15 @@ async def test_three_hundred_bodies_of_9_mb_at_once_are_taken_or_told_to_come_ag
     codes = Counter(answer[0].json().get("code", "accepted") for answer in answers if answer)
     say(capsys, f"300 x 9 MB: {dict(codes)}")
     assert statuses.keys() <= {0, 202, 408, 503}
-    assert statuses[202] >= 1
     for answer in answers:
         if answer and answer[0].status == 503:
             assert answer[0].headers["retry-after"]
+
+    async def taken_when_it_comes_again() -> bool:
+        [answer] = await exchange(small.url, request)
+        return answer.status == 202
+
+    await eventually(taken_when_it_comes_again, within=60)
     await small.idle(within=60)
 
 
