@@ -150,10 +150,15 @@ class Broker:
         if not self._client.is_connected:
             # The client would keep the bytes and send them after reconnecting, long after we answered 503.
             raise BrokerUnavailable("not connected to the broker")
+        task = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0
         try:
             # The client's own timeout does not cover sending, which may wait behind megabytes of others.
             async with asyncio.timeout(timeout):
-                return await self._client.request(subject, payload, timeout=timeout, headers=headers)
+                reply = await self._client.request(subject, payload, timeout=timeout, headers=headers)
+                if task is not None and task.cancelling() > before:
+                    raise asyncio.CancelledError  # Python 3.11's wait_for, which the client uses, may forget it
+                return reply
         except NoRespondersError:
             raise BrokerUnavailable("no stream takes this subject") from None
         except (TimeoutError, NatsError, OSError):
@@ -179,12 +184,16 @@ class Broker:
         if not self._client.is_connected:
             raise BrokerUnavailable("not connected to the broker")
         inbox = self._client.new_inbox()
+        arrived: asyncio.Queue[Msg] = asyncio.Queue()
         try:
-            subscription = await self._client.subscribe(inbox)
+            # Not the subscription's own next_msg: it forgets a cancellation that comes together with a message.
+            subscription = await self._client.subscribe(inbox, cb=arrived.put)
             try:
                 await self._client.publish(subject, payload, reply=inbox)
                 while True:
-                    yield await subscription.next_msg(timeout)
+                    async with asyncio.timeout(timeout):
+                        message = await arrived.get()
+                    yield message
             finally:
                 await subscription.unsubscribe()
         except (TimeoutError, NatsError, OSError):
