@@ -200,6 +200,8 @@ class EmbeddedStack:
                 for lane in wanted - self.workers.keys():
                     await self.start_worker(lane)
                 for lane in self.workers.keys() - wanted:
+                    if await lane_exists(self.rights.broker, lane):
+                        continue  # its tenant has moved away from it, and what it left there is not finished
                     await end(self._supervision.pop(self.workers[lane].name))
                     await self.workers.pop(lane).stop()
                 self._write_endpoints()

@@ -11,7 +11,15 @@ from typing import Any
 from sluice_core.edge.broker import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, Broker
 from sluice_core.errors import ApiError
 from sluice_core.limits import MAX_MESSAGE_BYTES, MIB
-from sluice_core.names import DLQ_STREAM, TENANTS_BUCKET, TENANTS_STREAM, WORKERS, lane_stream, lane_subject
+from sluice_core.names import (
+    DLQ_STREAM,
+    TENANTS_BUCKET,
+    TENANTS_STREAM,
+    WORKERS,
+    closed_subject,
+    lane_stream,
+    lane_subject,
+)
 
 ACK_WAIT_SECONDS = 30
 """Time without an acknowledgement or a sign of life after which a message is delivered again."""
@@ -122,6 +130,56 @@ async def ensure_consumer(broker: Broker, stream: str) -> bool:
     request = {"stream_name": stream, "config": {**current, **wanted}}
     await broker.api(f"CONSUMER.DURABLE.CREATE.{stream}.{WORKERS}", request)
     return True
+
+
+async def close_lane(broker: Broker, lane: str) -> None:
+    """Let a lane take nothing more; what is in it stays until workers have finished it. None of that name is fine."""
+    name = lane_stream(lane)
+    wanted = {"subjects": [closed_subject(lane)]}
+    try:
+        info = await broker.api(f"STREAM.INFO.{name}")
+        if not holds(info["config"], wanted):
+            await broker.api(f"STREAM.UPDATE.{name}", {**info["config"], **wanted})
+    except ApiError as error:
+        if error.err_code != STREAM_NOT_FOUND:
+            raise
+
+
+async def empty_stream(broker: Broker, name: str) -> int:
+    """Throw away what is in a stream; returns how many messages. None of that name is fine."""
+    try:
+        answer = await broker.api(f"STREAM.PURGE.{name}")
+    except ApiError as error:
+        if error.err_code != STREAM_NOT_FOUND:
+            raise
+        return 0
+    return int(answer.get("purged", 0))
+
+
+async def delete_consumer(broker: Broker, lane: str) -> None:
+    """Delete a lane's consumer; none there is fine."""
+    try:
+        await broker.api(f"CONSUMER.DELETE.{lane_stream(lane)}.{WORKERS}")
+    except ApiError as error:
+        if error.err_code not in {STREAM_NOT_FOUND, CONSUMER_NOT_FOUND}:
+            raise
+
+
+async def lane_is_finished(broker: Broker, lane: str, target: int) -> bool:
+    """Whether everything up to sequence `target` is acknowledged, or was lost with its stream."""
+    try:
+        state = (await broker.api(f"STREAM.INFO.{lane_stream(lane)}"))["state"]
+        # A stream that was lost and made again begins anew: what was in the old one will never be finished.
+        remade = int(state["last_seq"]) < target
+        # What is acknowledged is gone; a consumer that was lost and made again has a floor that says nothing.
+        gone = int(state["first_seq"]) > target
+        return remade or gone or await acknowledged_floor(broker, lane) >= target
+    except ApiError as error:
+        if error.err_code == CONSUMER_NOT_FOUND:  # it comes back with the next repair
+            return False
+        if error.err_code != STREAM_NOT_FOUND:
+            raise
+        return True
 
 
 async def delete_stream(broker: Broker, name: str) -> None:
