@@ -149,7 +149,8 @@ class Reconciler:
         provisioner = self._provisioner.with_secrets(KubeSecret(self._kube, document, self._ingest_url))
 
         async with work.part(LANE_READY):
-            if await provisioner.ensure_lane(wanted.lane):
+            claim, made = await provisioner.open_lane(claim, wanted.lane)
+            if made:
                 work.changed.append("lane")
         async with work.part(STORE_READY):
             if await provisioner.ensure_store(claim, wanted.retention_days):
@@ -177,7 +178,7 @@ class Reconciler:
         self._granted.discard(tenant.tenant_id)
         if claim.config is not None and claim.config.state == "active":
             status["lane"] = claim.config.lane
-        if claim.closing and work.is_good(LANE_READY):
+        if set(claim.closing) - {wanted.lane} and work.is_good(LANE_READY):
             work.conditions[LANE_READY] = Condition(LANE_READY, "True", LANE_MOVING, LANE_MOVING.sentence)
             work.retry = True
         parts = work.parts()

@@ -16,7 +16,7 @@ from sluice_core.edge.provision import Provisioner
 from sluice_core.edge.registry import Claim, Owner, same_owner
 from sluice_core.edge.store import store_errors
 from sluice_core.errors import SluiceError
-from sluice_core.names import STANDARD_LANE, dedicated_lane, tenant_database
+from sluice_core.names import STANDARD_LANE, tenant_database
 from sluice_operator.events import Events
 from sluice_operator.kube.client import Kube, Object
 from sluice_operator.kube.errors import KubeError
@@ -150,5 +150,4 @@ class Removal:
 def _lanes(claim: Claim) -> set[str]:
     if claim.state not in {"Active", "Deleting"}:
         return set()
-    # A tenant that is being made has objects before the registry says so.
-    return {*claim.closing, dedicated_lane(claim.id), *([claim.config.lane] if claim.config is not None else [])}
+    return {*claim.closing, *([claim.config.lane] if claim.config is not None else [])}

@@ -65,11 +65,11 @@ class Service:
             try:
                 retry = await self._look(page)
             except SluiceError as error:
-                log.warning("a Tenant could not be looked at", extra={"name": ref.name, "error": str(error)})
+                log.warning("a Tenant could not be looked at", extra={"object": ref.name, "error": str(error)})
                 ERRORS.labels(reason_of(error).code).inc()
                 retry = True
             except Exception:  # a bug, and no reason to stop looking
-                log.exception("a look at a Tenant failed", extra={"name": ref.name})
+                log.exception("a look at a Tenant failed", extra={"object": ref.name})
                 ERRORS.labels("internal").inc()
                 retry = True
             RECONCILE_SECONDS.labels("look").observe(_now() - started)
@@ -100,11 +100,11 @@ class Service:
                 await self._removal.remove(document, await self._namespace_uid(page))
             except SluiceError as error:
                 ERRORS.labels(reason_of(error).code).inc()
-                log.warning("a Tenant is not deleted yet", extra={"name": ref.name, "error": str(error)})
+                log.warning("a Tenant is not deleted yet", extra={"object": ref.name, "error": str(error)})
                 await self._say_waiting(ref, str(error))
                 return str(error)
             except Exception:
-                log.exception("the deletion of a Tenant failed", extra={"name": ref.name})
+                log.exception("the deletion of a Tenant failed", extra={"object": ref.name})
                 ERRORS.labels("internal").inc()
                 return "an error of ours: see the operator's log"
             RECONCILE_SECONDS.labels("delete").observe(_now() - started)
@@ -164,7 +164,7 @@ class Service:
                 if changed := difference(document.get("status") or {}, {"conditions": [*ready, *others]}):
                     await self._kube.patch_status(TENANT, ref.namespace, ref.name, changed)
         except KubeError as error:
-            log.info("a status could not be written", extra={"name": ref.name, "error": str(error)})
+            log.info("a status could not be written", extra={"object": ref.name, "error": str(error)})
 
     async def _namespace_uid(self, page: Page) -> str:
         """Of the namespace that the object lies in; it lives no longer than that."""

@@ -4,6 +4,7 @@ Invariant: an operator watches its own namespaces only and has its own release n
 one API server.
 """
 
+import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -26,6 +27,7 @@ from sluice_core.names import STANDARD_LANE
 from sluice_local.credentials import ADMIN_USER, OPERATOR_USER, Credentials
 from sluice_local.mongod import REPLICA_SET
 from sluice_local.operator_rights import Login, admin_uri
+from sluice_local.part import ingest_part, worker_part
 from sluice_local.ports import HOST, free_port
 from sluice_local.probes import answers_ok
 from sluice_local.process import ChildProcess
@@ -98,6 +100,7 @@ class Rig:
             "SLUICE_HOST": HOST,
             "SLUICE_PORT": str(port),
             "SLUICE_DRIFT_SECONDS": "2",
+            "SLUICE_DELETION_TIMEOUT": "5",
             "SLUICE_LANE_MAX_BYTES": str(256 * 2**20),
             "SLUICE_DEDICATED_LANE_MAX_BYTES": str(16 * 2**20),
             "SLUICE_DEAD_LETTERS_MAX_BYTES": str(256 * 2**20),
@@ -119,6 +122,30 @@ class Rig:
 
     async def _has_standard_lane(self) -> bool:
         return all(await self.lane_objects(STANDARD_LANE))
+
+    @asynccontextmanager
+    async def without_operator(self) -> AsyncIterator[None]:
+        """Inside, the one for all tests is stopped."""
+        await self.part.stop()
+        try:
+            yield
+        finally:
+            await self.part.start()
+
+    @asynccontextmanager
+    async def data_plane(self, *lanes: str) -> AsyncIterator[str]:
+        """Ingest, and a worker for each lane; gives ingest's address. What the cluster's pods would be."""
+        credentials, ports = self.servers.credentials, self.servers.ports
+        folder = self.servers.data_dir
+        ingest = ingest_part(folder, free_port(), ENVIRON, credentials, ports, auth="keys")
+        workers = [worker_part(folder, free_port(), ENVIRON, credentials, ports, lane=lane) for lane in lanes]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for part in (ingest, *workers):
+                    group.create_task(part.start())
+            yield ingest.url
+        finally:
+            await asyncio.gather(*(part.stop() for part in (ingest, *workers)))
 
     # -- Tenants -----------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ and it never touches another provisioning of the id, nor one of another owner.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -96,6 +96,10 @@ class Deletion:
     async def _delete(self, claim: Claim, *, erase: bool, timeout: float) -> Claim:
         if claim.config is not None:
             claim = await self._empty_lanes(claim, claim.config, erase=erase, timeout=timeout)
+        else:  # nobody was ever told of it, so nothing of it is anywhere
+            await self._access.revoke_worker_privilege(claim.id)
+            await self._remove_lanes(claim.closing)
+            claim = await self._registry.record(claim, closing=())
         if erase:
             claim = await self._erase(claim)
         await self._access.drop_reader(claim.id)
@@ -121,14 +125,17 @@ class Deletion:
             else:
                 await self._wait_until_finished(lane, timeout)
         await self._access.revoke_worker_privilege(claim.id)
-        for lane in own:
-            await self._remove_workers(lane)
-            await delete_consumer(self._broker, lane)
-            await delete_stream(self._broker, lane_stream(lane))
+        await self._remove_lanes(own)
         # Without a uid it is nobody's tombstone: a worker discards what still comes rather than trying to store it.
         last = msgspec.structs.replace(config, state="gone", uid="", keys=(), lane=STANDARD_LANE)
         claim = await self._entomb(claim, last)
         return await self._registry.record(claim, closing=())
+
+    async def _remove_lanes(self, lanes: Iterable[str]) -> None:
+        for lane in lanes:
+            await self._remove_workers(lane)
+            await delete_consumer(self._broker, lane)
+            await delete_stream(self._broker, lane_stream(lane))
 
     async def _entomb(self, claim: Claim, tombstone: TenantConfig) -> Claim:
         """Write a tombstone and wait until everybody has seen it."""

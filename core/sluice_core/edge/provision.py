@@ -124,7 +124,7 @@ class Provisioner:
         )
 
     async def _reconcile(self, claim: Claim, wanted: TenantConfig, key_names: Sequence[str]) -> Claim:
-        await self.ensure_lane(wanted.lane)
+        claim, _ = await self.open_lane(claim, wanted.lane)
         await self.ensure_store(claim, wanted.retention_days)
         issued = await self.issue(claim, key_names)
         return (await self.publish(issued.claim, wanted, issued.secret)).claim
@@ -217,6 +217,18 @@ class Provisioner:
         platform = self.platform
         max_bytes = platform.lane_max_bytes if lane == STANDARD_LANE else platform.dedicated_lane_max_bytes
         return lane_definition(lane, max_bytes=max_bytes, replicas=platform.replicas)
+
+    async def open_lane(self, claim: Claim, lane: str) -> tuple[Claim, bool]:
+        """As `ensure_lane`, for a tenant that may be on its way into this lane.
+
+        Until its lines take a lane of its own that lane counts as one to be closed: should it never get there, because
+        we crash or it is told otherwise, the lane goes again.
+        """
+        has = claim.config.lane if claim.config is not None and claim.config.state == "active" else STANDARD_LANE
+        if lane not in {STANDARD_LANE, has, *claim.closing}:
+            with store_errors():
+                claim = await self.registry.record(claim, closing=tuple(sorted({*claim.closing, lane})))
+        return claim, await self.ensure_lane(lane)
 
     async def ensure_lane(self, lane: str) -> bool:
         """Stream and consumer of a lane; returns whether anything was done.

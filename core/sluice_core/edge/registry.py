@@ -59,7 +59,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     reader_active: bool = False
     """Whether the database is known to have taken it."""
     closing: tuple[str, ...] = ()
-    """Lanes it moved away from, in which something of it may still be."""
+    """Lanes it moved away from, in which something of it may still be; and one that it is about to move into."""
     claimed_at: datetime
     ended_at: datetime | None = None
     """When its deletion was complete."""
