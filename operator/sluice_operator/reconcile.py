@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from sluice_core.edge.provision import Issued, Projection, Provisioner
-from sluice_core.edge.registry import Claim, Owner
+from sluice_core.edge.registry import Claim, Owner, same_owner
 from sluice_core.edge.store import store_errors
 from sluice_core.errors import BrokerError, ManifestError, ProvisionError, SluiceError, StoreUnavailable
 from sluice_core.manifest import read_tenant
@@ -121,17 +121,22 @@ class Reconciler:
         except ManifestError as error:
             return _stopped(work, bad(READY, INVALID_SPEC, _sentence(error)), {})
         status = {"tenantId": tenant.tenant_id, "secretName": secret_name(tenant.name), "ingestUrl": self._url}
-        if (refused := refuse_id(tenant, self._caps)) is not None:
-            return _stopped(work, bad(READY, refused), {})
         clamped = clamp(tenant, self._caps)
-        meta = document["metadata"]
-        owner = Owner(tenant.namespace, tenant.name, meta["uid"], namespace_uid)
+        owner = Owner(tenant.namespace, tenant.name, document["metadata"]["uid"], namespace_uid)
         try:
+            if (refused := refuse_id(tenant, self._caps)) is not None and not await self._has(tenant, owner):
+                return _stopped(work, bad(READY, refused), {})
             claim = await self._provisioner.claim(clamped.tenant, owner)
         except SluiceError as error:
             work.retry = not isinstance(error, ProvisionError)
             return _stopped(work, bad(READY, reason_of(error), _sentence(error)), {})
         return await self._provision(work, document, clamped, claim, status)
+
+    async def _has(self, tenant: Tenant, owner: Owner) -> bool:
+        """Whether the tenant lives already: a rule that came later does not cut it off from revoking a key."""
+        with store_errors():
+            claim = await self._provisioner.registry.get(tenant.tenant_id)
+        return claim is not None and claim.state == "Active" and same_owner(claim.owner, owner)
 
     @property
     def _url(self) -> str:
