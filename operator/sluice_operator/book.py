@@ -12,6 +12,16 @@ from typing import NamedTuple
 from sluice_operator.conditions import Condition
 
 
+class Numbers(NamedTuple):
+    """What the status counts, under these names there."""
+
+    backlog: int
+    """Bytes accepted and not stored."""
+    stored: int
+    """Documents, about."""
+    deadLetters: int  # noqa: N815 - the status's name
+
+
 class Ref(NamedTuple):
     """Which object."""
 
@@ -31,6 +41,8 @@ class Page:
         self.tenant_id = ""
         self.lane = ""
         self.conditions: tuple[Condition, ...] = ()
+        self.numbers: Numbers | None = None
+        """As the status shows them."""
         self.failures = 0
         """Looks in a row that left something to be done."""
         self.again: asyncio.TimerHandle | None = None

@@ -4,6 +4,7 @@ Invariants: what kopf stores on an object is its generation and nothing of its s
 either later would handle every object anew, so they stay. Nothing that is logged becomes an Event.
 """
 
+import logging
 from typing import Any
 
 import kopf
@@ -41,6 +42,18 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 10
     settings.execution.default_backoff = 15
     return settings
+
+
+def quieten_kopf() -> None:
+    """Leave out of our logs what kopf says of every look, and the objects and settings that it attaches."""
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    logging.getLogger("kopf.objects").addFilter(_without_objects)
+
+
+def _without_objects(record: logging.LogRecord) -> bool:
+    for name in ("settings", "k8s_ref", "k8s_skip"):
+        vars(record).pop(name, None)
+    return True
 
 
 def make_registry() -> kopf.OperatorRegistry:

@@ -65,7 +65,9 @@ class Outcome(NamedTuple):
     drift: tuple[str, ...]
     """Of these, what was somebody else's doing: the Tenant is what it was, and it was all there before."""
     retry: bool
-    """Whether it is worth looking again soon."""
+    """Whether it is worth looking again soon, and later and later if that changes nothing."""
+    moving: bool = False
+    """Whether something goes on that takes a few seconds, after which the status will be another one."""
 
 
 class _Work:
@@ -183,13 +185,13 @@ class Reconciler:
         self._granted.discard(tenant.tenant_id)
         if claim.config is not None and claim.config.state == "active":
             status["lane"] = claim.config.lane
-        if set(claim.closing) - {wanted.lane} and work.is_good(LANE_READY):
+        moving = bool(set(claim.closing) - {wanted.lane})
+        if moving and work.is_good(LANE_READY):
             work.conditions[LANE_READY] = Condition(LANE_READY, "True", LANE_MOVING, LANE_MOVING.sentence)
-            work.retry = True
         parts = work.parts()
         ready = summarize(parts, capped=clamped.capped, trouble=trouble)
         drift = tuple(what for what in work.changed if _was_there(what, document))
-        return Outcome((ready, *parts), status, claim, tuple(work.changed), drift, work.retry)
+        return Outcome((ready, *parts), status, claim, tuple(work.changed), drift, work.retry, moving)
 
     def _judge_policy(self, work: _Work, tenant: Tenant, claim: Claim) -> bool:
         """Whether there is a policy to go by: the Tenant's, or else the one before."""

@@ -23,10 +23,12 @@ from sluice_core.errors import SluiceError
 from sluice_core.names import STANDARD_LANE
 from sluice_core.tasks import end
 from sluice_core.tenant import Scaling
+from sluice_operator.backlog import SharedBacklog
 from sluice_operator.caps import caps_of, default_limits
+from sluice_operator.counting import Counting
 from sluice_operator.events import Events
 from sluice_operator.handlers import register
-from sluice_operator.kopf_setup import kopf_settings, login, make_registry
+from sluice_operator.kopf_setup import kopf_settings, login, make_registry, quieten_kopf
 from sluice_operator.kube.client import Kube
 from sluice_operator.lane_watch import LaneWatch
 from sluice_operator.lanes import LaneObjects
@@ -43,6 +45,8 @@ log = logging.getLogger(__name__)
 
 _STANDARD_SECONDS = 30.0
 _STANDARD_RETRY_SECONDS = 1.0
+_CONNECT_SECONDS = 0.5
+"""By then the broker is connected, if it is there."""
 _NO_OWNER = LaneOwner()
 
 
@@ -68,7 +72,7 @@ class Operator:
     def __init__(self, settings: OperatorSettings, stop: asyncio.Event) -> None:
         self.settings = settings
         self._stop = stop
-        self._failed = False
+        self._failed = self._stopping = False
         self._standard_was_there = False
         self.kube = Kube(login)
         self.broker = Broker(settings, on_closed=self._give_up)
@@ -92,7 +96,8 @@ class Operator:
             cooldown_seconds=settings.cooldown_seconds,
         )
         self.lanes = LaneObjects(self.kube, place, settings.worker_template)
-        self.roster = Roster(self.broker)
+        backlog = SharedBacklog()
+        self.roster = Roster(self.broker, backlog.hear)
         events = Events(self.kube)
         self.removal = Removal(
             self.broker,
@@ -111,8 +116,23 @@ class Operator:
             concurrency=settings.concurrency,
             deletions=settings.deletions,
         )
-        repair = Repair(self.broker, self.provisioner, roster=self.roster, remove_workers=self.lanes.remove)
+        repair = Repair(
+            self.broker,
+            self.provisioner,
+            roster=self.roster,
+            remove_workers=self.lanes.remove,
+            databases=False,
+        )
         self.keeper = Keeper(self.broker, repair, asyncio.Lock(), self.service.mended)
+        self.counting = Counting(
+            self.broker,
+            self.provisioner.access,
+            self.kube,
+            self.roster,
+            self.service.book,
+            backlog,
+            settings.counts_seconds,
+        )
         self.pulse = Pulse(settings.drift_seconds, lambda: len(self.service.book.pages()))
         self._watch = LaneWatch(self.kube, settings.namespace, settings.worker_template, self._lane_changed)
         self._touched = asyncio.Event()
@@ -123,7 +143,13 @@ class Operator:
         await monitor.start()
         background = [
             asyncio.create_task(work)
-            for work in (self._connect_and_keep(), self._keep_standard_lane(), self._watch.run(), self._sweep())
+            for work in (
+                self._connect_and_keep(),
+                self._keep_standard_lane(),
+                self._watch.run(),
+                self._sweep(),
+                self.counting.run(),
+            )
         ]
         for task in background:
             task.add_done_callback(self._ended)
@@ -139,6 +165,7 @@ class Operator:
                 stop_flag=self._stop,
             )
         finally:
+            self._stopping = True
             for task in background:
                 await end(task)
             await self.service.stop()
@@ -153,7 +180,7 @@ class Operator:
         self._stop.set()
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        if not task.cancelled() and not self._stop.is_set():
+        if not task.cancelled() and not self._stopping:
             log.error("a part of the operator ended", exc_info=task.exception())
             self._give_up()
 
@@ -171,6 +198,7 @@ class Operator:
             lag_threshold=settings.standard_lag_threshold,
         )
         waiting = False
+        await asyncio.sleep(_CONNECT_SECONDS)
         while True:
             self._touched.clear()
             pause = _STANDARD_SECONDS
@@ -213,8 +241,13 @@ class Operator:
 
 async def operate(settings: OperatorSettings) -> int:
     """Run until SIGTERM or SIGINT; returns the exit code."""
+    quieten_kopf()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    return await Operator(settings, stop).run()
+    try:
+        return await Operator(settings, stop).run()
+    except Exception:
+        log.exception("the operator failed")
+        return 1

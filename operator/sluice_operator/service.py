@@ -14,7 +14,7 @@ from typing import Any, Literal
 from sluice_core.edge.repair import Mended
 from sluice_core.errors import SluiceError
 from sluice_core.reasons import DELETING
-from sluice_operator.book import Book, Page, Ref
+from sluice_operator.book import Book, Numbers, Page, Ref
 from sluice_operator.conditions import READY, Condition, bad, difference, render
 from sluice_operator.events import Events
 from sluice_operator.kube.client import Kube, Object
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_RETRY_SECONDS = 2.0
 _LAST_RETRY_SECONDS = 30.0
+_MOVING_SECONDS = 3.0
 
 
 class Service:
@@ -62,33 +63,32 @@ class Service:
             if page.gone:
                 return
             page.looked_at = started = _now()
+            retry, moving = True, False
             try:
-                retry = await self._look(page)
+                retry, moving = await self._look(page)
             except SluiceError as error:
                 log.warning("a Tenant could not be looked at", extra={"object": ref.name, "error": str(error)})
                 ERRORS.labels(reason_of(error).code).inc()
-                retry = True
             except Exception:  # a bug, and no reason to stop looking
                 log.exception("a look at a Tenant failed", extra={"object": ref.name})
                 ERRORS.labels("internal").inc()
-                retry = True
             RECONCILE_SECONDS.labels("look").observe(_now() - started)
-            self._plan(page, retry=retry)
+            self._plan(page, retry=retry, moving=moving)
 
-    async def _look(self, page: Page) -> bool:
-        """Returns whether it should be done again soon."""
+    async def _look(self, page: Page) -> tuple[bool, bool]:
+        """Returns whether something failed that may succeed soon, and whether something goes on."""
         document = await self._kube.get(TENANT, page.ref.namespace, page.ref.name)
         if document is None or document["metadata"]["uid"] != page.ref.uid:
-            return False
+            return False, False
         if document["metadata"].get("deletionTimestamp"):
-            return False
+            return False, False
         outcome = await self._reconciler.look(document, await self._namespace_uid(page))
         page.tenant_id = outcome.claim.id if outcome.claim is not None else ""
         page.lane = outcome.claim.config.lane if outcome.claim is not None and outcome.claim.config else ""
         page.conditions = outcome.conditions
         await self._say(document, outcome)
-        await self._write_status(document, outcome.conditions, outcome.status)
-        return outcome.retry
+        await self._write_status(page, document, outcome.conditions, outcome.status)
+        return outcome.retry, outcome.moving
 
     async def delete(self, ref: Ref, document: Object) -> str:
         """Remove one Tenant, perhaps for the second time; returns why it has to be tried again, empty: it is done."""
@@ -143,13 +143,19 @@ class Service:
                 ERRORS.labels(ready.reason.code).inc()
             await self._events.say(document["metadata"], ready.reason.word, ready.message, kind)
 
-    async def _write_status(self, document: Object, conditions: tuple[Condition, ...], status: dict[str, Any]) -> None:
+    async def _write_status(
+        self, page: Page, document: Object, conditions: tuple[Condition, ...], status: dict[str, Any]
+    ) -> None:
         meta, before = document["metadata"], document.get("status") or {}
         generation = meta.get("generation", 1)
         rendered = render(conditions, _conditions(document), generation, datetime.now(UTC))
         after = {**status, "observedGeneration": generation, "conditions": rendered}
+        if "lane" in status:  # counted in time, by `counting`; until then there is nothing
+            after = {**dict.fromkeys(Numbers._fields, 0), **before, **after}
         if changed := difference(before, after):
             await self._kube.patch_status(TENANT, meta["namespace"], meta["name"], changed)
+        if "lane" in status:
+            page.numbers = Numbers(*(after[name] for name in Numbers._fields))
 
     async def _say_waiting(self, ref: Ref, why: str) -> None:
         """Why a deletion waits, in the status of the object that is going."""
@@ -175,13 +181,15 @@ class Service:
             page.namespace_uid = namespace["metadata"]["uid"]
         return page.namespace_uid
 
-    def _plan(self, page: Page, *, retry: bool) -> None:
+    def _plan(self, page: Page, *, retry: bool, moving: bool) -> None:
         if page.again is not None:
             page.again.cancel()
             page.again = None
         page.failures = page.failures + 1 if retry else 0
-        if retry and not page.gone:
-            delay = min(_LAST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** (page.failures - 1))
+        if (retry or moving) and not page.gone:
+            delay = _MOVING_SECONDS
+            if retry:
+                delay = min(_LAST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** (page.failures - 1))
             page.again = asyncio.get_running_loop().call_later(delay, self._start, page.ref)
 
     def _start(self, ref: Ref) -> None:

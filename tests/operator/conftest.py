@@ -45,6 +45,16 @@ async def running(stage: Rig) -> AsyncIterator[Rig]:
         yield stage
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--crash-every", type=int, help="crash the operator at each n-th write only (default: 5)")
+
+
+@pytest.fixture(scope="session")
+def step(pytestconfig: pytest.Config) -> int:
+    """Nothing there: the option exists only where this folder was named on the command line."""
+    return int(pytestconfig.getoption("--crash-every", default=None) or 5)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     missing = find_binaries() is None or keda_crd() is None
     for item in items:

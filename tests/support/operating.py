@@ -101,6 +101,7 @@ class Rig:
             "SLUICE_PORT": str(port),
             "SLUICE_DRIFT_SECONDS": "2",
             "SLUICE_DELETION_TIMEOUT": "5",
+            "SLUICE_COUNTS_SECONDS": "1",
             "SLUICE_LANE_MAX_BYTES": str(256 * 2**20),
             "SLUICE_DEDICATED_LANE_MAX_BYTES": str(16 * 2**20),
             "SLUICE_DEAD_LETTERS_MAX_BYTES": str(256 * 2**20),
@@ -295,6 +296,18 @@ class Rig:
                 return after
             before = after
 
+    async def settled_tenant(self, name: str) -> None:
+        """Wait until kopf has put its mark on a Tenant and its Event is written: the last writes of a look."""
+
+        async def marked() -> bool:
+            tenant = await self.get(name)
+            assert tenant is not None
+            annotations = tenant["metadata"].get("annotations") or {}
+            return f'"generation":{tenant["metadata"]["generation"]}}}' in str(annotations)
+
+        await eventually(marked, within=SOON, pause=0.05)
+        await self.has_event(name, "Provisioned")
+
     async def has_event(self, name: str, reason: str, namespace: str = "") -> str:
         """Wait for an Event; returns its message."""
 
@@ -305,7 +318,7 @@ class Rig:
         return await eventually(there, within=SOON, pause=0.1)
 
 
-async def _bootstrap(host: str, credentials: Credentials) -> None:
+async def bootstrap(host: str, credentials: Credentials) -> None:
     name, _, port = host.partition(":")
     await set_up_replica_set(name, int(port), ADMIN_USER, credentials.mongodb_admin)
 
@@ -317,7 +330,7 @@ async def rig(cluster: Cluster, folder: Path, *namespaces: str, release: str = N
         *({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": one}} for one in {release, *namespaces})
     )
     await cluster.install(*operator_rules(release), template_config_map(namespace=release))
-    async with Servers(folder, environ=ENVIRON, bootstrap=_bootstrap) as servers:
+    async with Servers(folder, environ=ENVIRON, bootstrap=bootstrap) as servers:
         made = Rig(cluster, servers, *namespaces, release=release)
         await made.broker.connect()
         try:

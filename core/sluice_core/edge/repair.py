@@ -64,8 +64,11 @@ class Repair:
         *,
         roster: Roster | None = None,
         remove_workers: Callable[[str], Awaitable[None]] | None = None,
+        databases: bool = True,
     ) -> None:
-        """`remove_workers`: see `Deletion`."""
+        """`remove_workers`: see `Deletion`. `databases`: whether to look at each tenant's own database too; who does
+        that itself, while it changes them, would have its changes undone until the registry says so too."""
+        self._look_at_databases = databases
         self._closing = Closing(broker, provisioner.registry, roster or Roster(broker), remove_workers)
         self._broker = broker
         self._provisioner = provisioner
@@ -97,7 +100,8 @@ class Repair:
         await self._mend_privileges(living, say)
         trouble = await self._mend_lanes(living, streams, say)
         await self._mend_entries(claims, entries, say)
-        await self._mend_databases(living, say)
+        if self._look_at_databases:
+            await self._mend_databases(living, say)
         await self._closing.run(claims, entries, streams)
         if trouble is not None:
             raise trouble

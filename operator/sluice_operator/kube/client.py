@@ -169,7 +169,7 @@ class Kube:
     ) -> AsyncIterator[tuple[str, Object]]:
         """Changes after `version` as (type, object), bookmarks too, until the API server ends it. Raises KubeError."""
         query = {
-            "watch": "1",
+            "watch": "true",
             "allowWatchBookmarks": "true",
             "resourceVersion": version,
             "timeoutSeconds": str(_WATCH_SECONDS),
