@@ -223,7 +223,7 @@ async def running_cluster(folder: Path) -> AsyncIterator[Cluster]:
     policy: Object = {
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
-        "omitStages": ["RequestReceived", "ResponseStarted"],
+        "omitStages": ["RequestReceived"],
         "rules": [{"level": "None", "users": ["system:apiserver"]}, {"level": "Metadata"}],
     }
     (folder / "audit.yaml").write_text(yaml.safe_dump(policy))
