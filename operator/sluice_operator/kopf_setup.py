@@ -5,6 +5,7 @@ either later would handle every object anew, so they stay. Nothing that is logge
 """
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import kopf
@@ -56,13 +57,18 @@ def _without_objects(record: logging.LogRecord) -> bool:
     return True
 
 
-def make_registry() -> kopf.OperatorRegistry:
-    """A registry that knows how to log in."""
+def make_registry(stop: Callable[[], Awaitable[None]]) -> kopf.OperatorRegistry:
+    """A registry that knows how to log in. `stop` is called before kopf ends all tasks that it did not find at its
+    start, whosever they are."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry, id="login")
     def kopf_login(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
+
+    @kopf.on.cleanup(registry=registry, id="stop")
+    async def kopf_cleanup(**_: Any) -> None:
+        await stop()
 
     return registry
 

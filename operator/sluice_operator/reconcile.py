@@ -15,7 +15,14 @@ import msgspec
 from sluice_core.edge.provision import Issued, Projection, Provisioner
 from sluice_core.edge.registry import Claim, Owner, same_owner
 from sluice_core.edge.store import store_errors
-from sluice_core.errors import BrokerError, ManifestError, ProvisionError, SluiceError, StoreUnavailable
+from sluice_core.errors import (
+    BrokerError,
+    ManifestError,
+    ProvisionError,
+    SluiceError,
+    StoreUnavailable,
+    TenantConflict,
+)
 from sluice_core.manifest import read_tenant
 from sluice_core.names import STANDARD_LANE
 from sluice_core.reasons import (
@@ -130,7 +137,7 @@ class Reconciler:
                 return _stopped(work, bad(READY, refused), {})
             claim = await self._provisioner.claim(clamped.tenant, owner)
         except SluiceError as error:
-            work.retry = not isinstance(error, ProvisionError)
+            work.retry = not isinstance(error, TenantConflict)
             return _stopped(work, bad(READY, reason_of(error), _sentence(error)), {})
         return await self._provision(work, document, clamped, claim, status)
 

@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 
 _STANDARD_SECONDS = 30.0
 _STANDARD_RETRY_SECONDS = 1.0
+_SOON_SECONDS = 2.0
 _CONNECT_SECONDS = 0.5
 """By then the broker is connected, if it is there."""
 _NO_OWNER = LaneOwner()
@@ -74,6 +75,8 @@ class Operator:
         self._stop = stop
         self._failed = self._stopping = False
         self._standard_was_there = False
+        self._sweep_soon = asyncio.Event()
+        self._background: list[asyncio.Task[None]] = []
         self.kube = Kube(login)
         self.broker = Broker(settings, on_closed=self._give_up)
         self._client = connect(settings.mongodb_uri, timeout_ms=int(settings.store_timeout * 1000))
@@ -115,13 +118,14 @@ class Operator:
             events,
             concurrency=settings.concurrency,
             deletions=settings.deletions,
+            on_leaving=self._sweep_soon.set,
         )
         repair = Repair(
             self.broker,
             self.provisioner,
             roster=self.roster,
             remove_workers=self.lanes.remove,
-            databases=False,
+            alone=False,
         )
         self.keeper = Keeper(self.broker, repair, asyncio.Lock(), self.service.mended)
         self.counting = Counting(
@@ -141,7 +145,7 @@ class Operator:
         """Until `stop` is set; returns the exit code, 1 when it had to give up."""
         monitor = Monitor(self.settings.host, self.settings.port, self.pulse.alive, self.service.book.census)
         await monitor.start()
-        background = [
+        self._background = [
             asyncio.create_task(work)
             for work in (
                 self._connect_and_keep(),
@@ -151,9 +155,9 @@ class Operator:
                 self.counting.run(),
             )
         ]
-        for task in background:
+        for task in self._background:
             task.add_done_callback(self._ended)
-        registry = make_registry()
+        registry = make_registry(self._stop_background)
         register(registry, self.service, self.pulse, self.settings.drift_seconds)
         try:
             await kopf.operator(
@@ -165,15 +169,17 @@ class Operator:
                 stop_flag=self._stop,
             )
         finally:
-            self._stopping = True
-            for task in background:
-                await end(task)
-            await self.service.stop()
+            await self._stop_background()
             await monitor.stop()
             await self.broker.close()
             self._client.close()
             await self.kube.close()
         return 1 if self._failed else 0
+
+    async def _stop_background(self) -> None:
+        self._stopping = True
+        await end(*self._background)
+        await self.service.stop()
 
     def _give_up(self) -> None:
         self._failed = True
@@ -229,7 +235,11 @@ class Operator:
     async def _sweep(self) -> None:
         pause = 5.0  # not at the very start: what is listed then may be half read back by a broker that starts too
         while True:
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._sweep_soon.wait()
+                    await asyncio.sleep(_SOON_SECONDS)
+            self._sweep_soon.clear()
             pause = self.settings.sweep_seconds
             try:
                 if retired := await self.removal.sweep(self.settings.namespaces):

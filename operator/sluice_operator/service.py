@@ -7,7 +7,7 @@ time; and so many Tenants at once as the settings say, so that a restart with th
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -43,7 +43,10 @@ class Service:
         *,
         concurrency: int,
         deletions: int,
+        on_leaving: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_leaving`: a Tenant waits for the deletion of one that may have been removed without us."""
+        self._on_leaving = on_leaving
         self._kube = kube
         self._reconciler = reconciler
         self._removal = removal
@@ -86,6 +89,8 @@ class Service:
         page.tenant_id = outcome.claim.id if outcome.claim is not None else ""
         page.lane = outcome.claim.config.lane if outcome.claim is not None and outcome.claim.config else ""
         page.conditions = outcome.conditions
+        if outcome.conditions[0].reason is DELETING:
+            self._on_leaving()
         await self._say(document, outcome)
         await self._write_status(page, document, outcome.conditions, outcome.status)
         return outcome.retry, outcome.moving

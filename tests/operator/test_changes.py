@@ -10,8 +10,8 @@ from sluice_core.edge.lanes import lane_exists
 from sluice_core.keys import key_digest
 from sluice_core.names import STANDARD_LANE
 from sluice_core.tenant import TenantConfig
-from sluice_operator.kube.kinds import SECRET, TENANT
-from sluice_operator.manifests import read_secret, secret_name
+from sluice_operator.kube.kinds import DEPLOYMENT, SCALED_OBJECT, SECRET, TENANT
+from sluice_operator.manifests import lane_object_name, read_secret, secret_name
 from support.operating import SOON, Rig
 from support.waiting import eventually
 
@@ -243,3 +243,40 @@ async def test_a_tenant_waits_for_a_server_that_is_away_and_says_so(idle: Rig, s
         await idle.gone(name)
     finally:
         await part.stop()
+
+
+async def test_a_lost_lane_object_comes_back_before_any_timer(idle: Rig) -> None:
+    """Timers begin after 12 s here at the earliest."""
+    async with idle.operating(drift_seconds="60"):
+        name = await idle.tenant("watched", lane="Dedicated")
+        lane = f"t-{name}"
+        for kind in (DEPLOYMENT, SCALED_OBJECT):
+            await idle.kube.delete(kind, idle.release, lane_object_name(lane))
+
+            async def back() -> bool:
+                return all(await idle.lane_objects(lane))
+
+            await eventually(back, within=5, pause=0.05)
+        await idle.delete(name)
+
+
+async def test_keda_that_cannot_scale_is_said_and_lets_lines_in_all_the_same(running: Rig) -> None:
+    name = await running.tenant("unscaled", lane="Dedicated")
+    path = SCALED_OBJECT.path(running.release, lane_object_name(f"t-{name}"), "status")
+
+    async def keda_says(status: str) -> None:
+        condition = {"type": "Ready", "status": status, "reason": "ScaledObjectCheckFailed", "message": "no"}
+        await running.kube.call(
+            "PATCH", path, {"status": {"conditions": [condition]}}, content_type="application/merge-patch+json"
+        )
+
+    await keda_says("False")
+    said = await running.becomes(name, "False", "ScalerNotReady", kind="LaneReady")
+    assert "ScaledObjectCheckFailed" in said["message"]
+    before = await config(running, name)
+    await running.apply(name, lane="Dedicated", retention={"days": 9})
+    await running.becomes(name, "False", "ScalerNotReady")
+    assert (await config(running, name)).retention_days == 9
+    assert (await config(running, name)).lane == before.lane
+    await keda_says("True")
+    await running.becomes(name)

@@ -270,6 +270,25 @@ async def test_an_object_removed_by_force_leaves_a_claim_that_its_successor_adop
     assert after.owner.uid != before.owner.uid
 
 
+async def test_a_tenant_waits_for_one_that_was_removed_by_force_while_it_was_going(running: Rig) -> None:
+    """Nobody would go on with that deletion, were it not swept."""
+    name = await running.tenant("half-gone", deletionPolicy="Delete")
+    async with running.without_operator():
+        claim = await running.claim(name)
+        await running.registry.record(claim, state="Deleting")
+        await running.kube.delete(TENANT, running.namespace, name)
+        await running.kube.call(
+            "PATCH",
+            TENANT.path(running.namespace, name),
+            {"metadata": {"finalizers": None}},
+            content_type="application/merge-patch+json",
+        )
+        await running.gone(name)
+    await running.apply(name)
+    await running.becomes(name, within=2 * SOON)
+    assert (await running.claim(name)).uid == claim.uid, "it never drops a database"
+
+
 async def test_what_was_removed_by_force_is_swept_and_its_database_kept(running: Rig) -> None:
     name = await running.tenant("swept", deletionPolicy="Delete", lane="Dedicated")
     async with running.without_operator():

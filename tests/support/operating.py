@@ -181,7 +181,14 @@ class Rig:
         return {}
 
     async def becomes(
-        self, name: str, status: str = "True", reason: str = "", *, kind: str = "Ready", namespace: str = ""
+        self,
+        name: str,
+        status: str = "True",
+        reason: str = "",
+        *,
+        kind: str = "Ready",
+        namespace: str = "",
+        within: float = SOON,
     ) -> dict[str, Any]:
         """Wait until a condition is so; returns it."""
 
@@ -190,7 +197,7 @@ class Rig:
             return found if found.get("status") == status and reason in ("", found["reason"]) else {}
 
         try:
-            return await eventually(there, within=SOON, pause=0.05)
+            return await eventually(there, within=within, pause=0.05)
         except AssertionError:
             raise AssertionError(f"{name} is {await self.get(name, namespace)}") from None
 

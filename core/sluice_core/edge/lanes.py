@@ -5,7 +5,7 @@ configuration is read, changed and written back. Invariant: `ensure_*` changes n
 never empties or deletes a stream.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sluice_core.edge.broker import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, Broker
@@ -223,6 +223,12 @@ async def list_streams(broker: Broker) -> dict[str, dict[str, Any]]:
         found.update((info["config"]["name"], info) for info in page)
         if not page or len(found) >= answer["total"]:
             return found
+
+
+def lanes_of(streams: Iterable[str]) -> set[str]:
+    """The lanes among these names of streams."""
+    prefix = lane_stream("")
+    return {name.removeprefix(prefix) for name in streams if name.startswith(prefix)}
 
 
 def holds(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

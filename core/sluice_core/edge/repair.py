@@ -64,11 +64,16 @@ class Repair:
         *,
         roster: Roster | None = None,
         remove_workers: Callable[[str], Awaitable[None]] | None = None,
-        databases: bool = True,
+        alone: bool = True,
     ) -> None:
-        """`remove_workers`: see `Deletion`. `databases`: whether to look at each tenant's own database too; who does
-        that itself, while it changes them, would have its changes undone until the registry says so too."""
-        self._look_at_databases = databases
+        """`remove_workers`: see `Deletion`.
+
+        `alone`: nobody provisions during a round. Otherwise whoever does looks at the tenants' own databases too, since
+        his changes there would be undone until the registry says the same; and an entry of the bucket is mended only
+        when it is due in two rounds, for in between it may just be on its way there.
+        """
+        self._alone = alone
+        self._due_before: dict[str, int] = {}
         self._closing = Closing(broker, provisioner.registry, roster or Roster(broker), remove_workers)
         self._broker = broker
         self._provisioner = provisioner
@@ -100,7 +105,7 @@ class Repair:
         await self._mend_privileges(living, say)
         trouble = await self._mend_lanes(living, streams, say)
         await self._mend_entries(claims, entries, say)
-        if self._look_at_databases:
+        if self._alone:
             await self._mend_databases(living, say)
         await self._closing.run(claims, entries, streams)
         if trouble is not None:
@@ -176,11 +181,13 @@ class Repair:
                 say(Mended("database", what, (tenant_id,)))
 
     async def _mend_entries(self, claims: Sequence[Claim], entries: Mapping[str, Entry], say: Say) -> None:
-        due = [
-            claim.id
+        all_due = {
+            claim.id: claim.revision
             for claim in claims
             if claim.config is not None and due_revision(claim.config, entries.get(claim.id)) is not None
-        ]
+        }
+        before, self._due_before = self._due_before, all_due
+        due = [one for one, revision in all_due.items() if self._alone or before.get(one) == revision]
         mended: set[str] = set()
         for start in range(0, len(due), _AT_ONCE):
             batch = due[start : start + _AT_ONCE]
@@ -190,7 +197,7 @@ class Repair:
             what = f"the entry in the bucket was gone, older or foreign and was written again for {_name(mended)}"
             say(Mended("entry", what, tuple(sorted(mended))))
         present = mended | entries.keys() - {SEAL_KEY}
-        if not present.issuperset(due):
+        if not present.issuperset(all_due):
             return  # somebody else is changing one of them; until the next round nothing is said to be complete
         seal = entries.get(SEAL_KEY)
         if seal is None:
