@@ -12,7 +12,7 @@ from sluice_core.edge.heartbeats import beat
 from sluice_core.edge.letters import write_letter
 from sluice_core.edge.registry import Claim
 from sluice_core.envelope import Record, Submission, encode_envelope, encode_submission
-from sluice_core.errors import ManifestError, ProvisionError, TenantConflict, TenantNotFound
+from sluice_core.errors import ProvisionError, TenantConflict, TenantNotFound
 from sluice_core.heartbeat import LIVE_SECONDS, IngestHeartbeat
 from sluice_core.keys import generate_key
 from sluice_core.letter import enclose, pick_out
@@ -128,23 +128,6 @@ async def test_of_many_who_claim_an_id_at_once_one_gets_it(sluice: Sluice) -> No
     assert all(isinstance(result, Claim | TenantConflict) for result in results), results
     registered = await sluice.stack.rights.provisioner.find(tenant_id)
     assert registered.owner == winners[0].owner
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        {"redaction": {"detectors": {"email": "Mask"}}},
-        {"redaction": {"detectors": {"email": "Hash"}}},
-        {"redaction": {"detectors": {"emial": "Replace"}}},
-        {"redaction": {"custom": [{"name": "x", "pattern": "x"}]}},
-    ],
-)
-async def test_what_is_not_supported_is_refused_rather_than_ignored(sluice: Sluice, spec: dict[str, Any]) -> None:
-    tenant_id = unique_id("unsupported")
-    with pytest.raises(ManifestError):
-        await sluice.apply(manifest(tenant_id, **spec))
-    assert await sluice.stack.rights.provisioner.registry.get(tenant_id) is None
-    assert tenant_id not in await sluice.databases()
 
 
 # -- keys ------------------------------------------------------------------------------------------------------------

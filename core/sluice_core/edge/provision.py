@@ -20,11 +20,11 @@ from sluice_core.edge.lanes import DEAD_LETTERS_BYTES, ensure_consumer, ensure_s
 from sluice_core.edge.registry import Claim, IssuedKey, Owner, Registry
 from sluice_core.edge.secrets import SecretStore, TenantSecret, password_digest
 from sluice_core.edge.store import Client
-from sluice_core.errors import ApiError, BrokerUnavailable, ManifestError, ProvisionError, TenantNotFound
+from sluice_core.errors import ApiError, BrokerUnavailable, ProvisionError, TenantNotFound
 from sluice_core.keys import generate_key, key_digest, key_id
 from sluice_core.limits import DEFAULT_LIMITS, MIB, Limits
 from sluice_core.names import STANDARD_LANE, lane_stream, reader_user, tenant_database
-from sluice_core.tenant import DETECTORS, KeyConfig, Tenant, TenantConfig
+from sluice_core.tenant import KeyConfig, RedactionConfig, Tenant, TenantConfig
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,9 +63,8 @@ class Provisioner:
     async def apply(self, tenant: Tenant, *, owner_uid: str = "", namespace_uid: str = "") -> Claim:
         """Create the tenant or bring it to what the manifest says now.
 
-        Raises ManifestError for what this release cannot do yet, TenantConflict for another owner's id.
+        Its policy is taken to be one that was tried. Raises TenantConflict for another owner's id.
         """
-        check_supported(tenant)
         owner = Owner(tenant.namespace, tenant.name, owner_uid, namespace_uid)
         claim = await self.registry.claim(tenant.tenant_id, owner, uid=random.token_hex(8))
         wanted = self._resolve(tenant, claim)
@@ -98,7 +97,9 @@ class Provisioner:
             suspension=spec.suspension,
             keep_original=spec.original == "Keep",
             retention_days=spec.retention.days,
-            detectors=dict(spec.redaction.detectors),
+            redaction=RedactionConfig(
+                dict(spec.redaction.detectors), spec.redaction.style, tuple(spec.redaction.custom)
+            ),
         )
 
     async def _reconcile(self, claim: Claim, wanted: TenantConfig, key_names: Sequence[str]) -> Claim:
@@ -187,21 +188,6 @@ class Provisioner:
         return await ensure_consumer(self._broker, lane_stream(lane)) or stream
 
 
-def check_supported(tenant: Tenant) -> None:
-    """Refuse what a manifest may say and this release does not do yet, rather than ignore it.
-
-    Raises ManifestError.
-    """
-    spec = tenant.spec
-    if spec.redaction.custom or spec.redaction.tests:
-        raise ManifestError(f"{tenant.name}: redaction.custom and redaction.tests are not supported yet: remove them")
-    if spec.redaction.detectors.keys() - DETECTORS:
-        known = " ".join(sorted(DETECTORS))
-        raise ManifestError(f"{tenant.name}: redaction.detectors names an unknown detector; known are {known}")
-    if later := sorted({action for action in spec.redaction.detectors.values() if action in {"Mask", "Hash"}}):
-        raise ManifestError(f"{tenant.name}: redaction action {later[0]} is not supported yet: use Replace or Keep")
-
-
 def _next_revision(claim: Claim, wanted: TenantConfig) -> TenantConfig:
     """`wanted` under the next revision, or the current config when it says the same."""
     current = claim.config
@@ -211,5 +197,5 @@ def _next_revision(claim: Claim, wanted: TenantConfig) -> TenantConfig:
     if same == current:
         return current
     revision = claim.revision + 1
-    policy = current.policy_revision if wanted.detectors == current.detectors else revision
+    policy = current.policy_revision if wanted.redaction == current.redaction else revision
     return msgspec.structs.replace(wanted, revision=revision, policy_revision=policy)

@@ -12,6 +12,7 @@ COUNTRY_CODE: Final = re.compile(
     r"|9[679]\d",
     re.ASCII,
 )
+NORTH_AMERICAN: Final = re.compile(r"1?[2-9]\d\d[2-9]\d{6}", re.ASCII)
 _ANY: Final = range(6, 12)
 # Digits after the country code, where the plan is known to be narrow or wide.
 _NATIONAL: Final = {
