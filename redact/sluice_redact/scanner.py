@@ -174,6 +174,7 @@ class Scanner:
         """`base` is where the text begins in the offsets of the candidates."""
         spans: list[Span] = []
         unsure = False
+        reach: dict[int, int] = {}
         characters = None if len(text) == len(encoded) else _characters(encoded, base, candidates)
         for rule, start, end, _, _ in candidates:
             if rule == self._mark:
@@ -185,9 +186,12 @@ class Scanner:
                 unsure = True
                 continue
             if characters is None:
-                verdict = judge(text, start - base, end - base)
+                first, last = start - base, end - base
             else:
-                verdict = judge(text, characters[start], characters[end])
+                first, last = characters[start], characters[end]
+            if last <= reach.get(rule, 0):
+                continue
+            verdict = judge(text, first, last)
             if isinstance(verdict, Refusal):
                 unsure = unsure or not verdict.final
             else:
@@ -197,6 +201,8 @@ class Scanner:
                 if text[last : last + 1] not in _APART or text[max(0, first - 1) : first] not in _APART:
                     unsure = True
                 spans.append((first, last, name))
+                if self._expressions[rule].greedy:
+                    reach[rule] = last
         if len(spans) > 1:
             distinct = set(spans)
             spans = resolve(list(distinct), RANK)

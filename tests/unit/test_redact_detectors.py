@@ -189,6 +189,7 @@ NEGATIVES = [
     # versions and OIDs
     "v1.2.3.4 and version 1.2.3.4, Version: 1.2.3.4, build 10.0.0.1",
     "1.2.3.4.5 .1.3.6.1 1.3.6.1.4.1.311 lib-1.2.3.4.jar 10.4.0.1-rc1",
+    "Package_for_KB2928120~31bf3856ad364e35~amd64~~6.1.1.2, Applicable",
     "Mozilla/5.0 Chrome/96.0.46.110 Safari/5.1.7.1",
     "256.1.1.1 10.5.4.300",
     # times, MACs, fingerprints, names of programs

@@ -50,6 +50,8 @@ _NATIONAL: Final = {
     "380": range(9, 10),
     "420": range(9, 10),
     "852": range(8, 9),
+    # Islands with a few thousand subscribers.
+    **dict.fromkeys(("247", "290", "500", "676", "677", "678", "682", "683", "685", "686", "688", "690"), range(4, 9)),
 }
 
 

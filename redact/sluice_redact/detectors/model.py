@@ -51,6 +51,8 @@ class Expression(NamedTuple):
     """What it finds, in a few words; of a veto, what the candidate is instead."""
     caseless: bool = False
     anchor: bool = False
+    greedy: bool = False
+    """Its hits take all they can, so that what it nominates within one of them needs no judging."""
 
 
 class Detector(NamedTuple):

@@ -31,8 +31,8 @@ _ZONE: Final = re.compile(r"%[0-9A-Za-z][0-9A-Za-z_.-]{0,14}(?<![.-])(?!\w)", re
 
 def _judge_ipv4(text: str, start: int, end: int) -> Span | Refusal:
     before = text[start - 1] if start else " "
-    if before == "." or (before == "-" and text[start - 2 : start - 1].isalpha()):
-        return PART_OF_MORE  # a dotted chain, or name-1.2.3.4
+    if before in ".~" or (before == "-" and text[start - 2 : start - 1].isalpha()):
+        return PART_OF_MORE  # a dotted chain, name-1.2.3.4, or name~1.2.3.4
     after = text[end : end + 2]
     # 1.2.3.4.5, 1.2.3.4.jar, 1.2.3.4-rc1; but 10.0.0.1-10.0.0.9 is a range of two addresses
     chained = (after[:1] == "." and after[1:].isalnum()) or (after[:1] == "-" and after[1:].isalpha())

@@ -80,8 +80,9 @@ def _judge_zeros(text: str, _start: int, end: int) -> Span | Refusal:
     if isinstance(found, Refusal):
         return found
     digits = _GROUP.findall(text[start : found[1]])
-    if len(digits) == 1 and "(" not in text[start : found[1]]:
-        return _NO_PLAN
+    code = COUNTRY_CODE.match("".join(digits)[2:])
+    if len(digits) == 1 or code is None or digits[0].lstrip("0") not in ("", code[0]):
+        return _NO_PLAN  # 004657 17337 is two numbers
     if (
         all(len(group) == 2 for group in digits)
         and char_at(text, start - 1) == " "
@@ -110,7 +111,7 @@ def _international(text: str, start: int, first: int) -> Span | Refusal:
         if (
             code[0] == "1"
             and not NORTH_AMERICAN.fullmatch(digits)
-            and not _THREE_THREE_FOUR.match(text, group.start() - 8)
+            and not _THREE_THREE_FOUR.search(text, group.start() - 9, group.end())
         ):
             continue
         if len(digits) - len(code[0]) in national_lengths(code[0]):

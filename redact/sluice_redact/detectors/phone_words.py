@@ -11,7 +11,9 @@ from sluice_redact.detectors.dialling import NORTH_AMERICAN
 from sluice_redact.detectors.model import PART_OF_MORE, Expression, Refusal, Span, char_at, is_word
 
 _LONGEST: Final = 32
+_FEWEST: Final = 7
 _WRITTEN: Final = re.compile(r"\(?\d++\)?(?:[ .\-/\u00a0]{0,2}\(?\d++\)?)*+", re.ASCII)
+_FIRST_DIGITS: Final = re.compile(r"\(?\d\)?[ -]?\(?\d$", re.ASCII)
 _GROUP: Final = re.compile(r"\d+", re.ASCII)
 _DATE_OR_ADDRESS: Final = re.compile(
     r"(?:19|20)\d\d([-/.])\d\d?\1\d\d|\d\d?([-/.])\d\d?\2(?:19|20)\d\d|\d{1,3}(?:\.\d{1,3}){3}(?!\d)", re.ASCII
@@ -47,15 +49,12 @@ def _most(digits: str, *, bracketed: bool) -> int:
     """How many digits a number that begins so can have."""
     if digits.startswith("00"):
         return 15
-    return 12 if bracketed or digits[0] == "0" else 11 if digits[0] in "178" else 10
+    return 13 if digits[0] == "0" else 12 if bracketed else 11 if digits[0] in "178" else 10
 
 
-def _number(text: str, end: int, fewest: int) -> tuple[int, int, str] | None:
-    """The number whose first two digits end at `end`: start, end, digits."""
-    start = end - 2
-    if char_at(text, start - 1) == "(":
-        start -= 1
-    if _DATE_OR_ADDRESS.match(text, end - 2) or char_at(text, start - 1) in ("-", ".", "+"):
+def _number(text: str, start: int) -> tuple[int, int, str] | None:
+    """The number that begins at `start`: start, end, digits."""
+    if _DATE_OR_ADDRESS.match(text, start) or char_at(text, start - 1) in ("-", ".", "+"):
         return None
     written = _WRITTEN.match(text, start, start + _LONGEST)
     if written is None:
@@ -70,38 +69,42 @@ def _number(text: str, end: int, fewest: int) -> tuple[int, int, str] | None:
             break
         digits += group[0]
         stop = group.end()
-    if not fewest <= len(digits) <= 15:
+    if not _FEWEST <= len(digits) <= 15:
         return None
     after = char_at(text, stop)
-    if is_word(after) or after == ":" or (after in "-." and after and char_at(text, stop + 1).isalnum()):
+    if is_word(after) or after == ":" or (after in ("-", ".") and char_at(text, stop + 1).isalnum()):
         return None
     return start, stop, digits
 
 
 def _judge(text: str, _start: int, end: int) -> Span | Refusal:
-    word = _WORD.search(text, max(0, end - 64), end - 2 - (char_at(text, end - 3) == "("))
-    if word is None:
-        return _NO_WORD
-    if word["noun"]:
-        found = _number(text, end, 7)
-        return _NO_NUMBER if found is None else (found[0], found[1])
-    # Verbs such as `call` also precede counts and identifiers: a full national number, or one in groups, only.
-    found = _number(text, end, 8)
+    """`end` is behind the second digit."""
+    first = _FIRST_DIGITS.search(text, max(0, end - 5), end)
+    found = _number(text, first.start()) if first else None
     if found is None:
         return _NO_NUMBER
     start, stop, digits = found
-    grouped = stop - start > len(digits)
-    if not grouped and not NORTH_AMERICAN.fullmatch(digits) and not (digits[0] == "0" and 9 <= len(digits) <= 11):
-        return _NO_NUMBER
-    if len(digits) == 8 and not _EIGHT.fullmatch(text, start, stop):
+    word = _WORD.search(text, max(0, end - 64), start)
+    if word is None:
+        return _NO_WORD
+    # Verbs such as `call` also precede counts and identifiers: a full national number, or one in groups, only.
+    if word["verb"] and not _is_certain(text[start:stop], digits):
         return _NO_NUMBER
     return (start, stop) if not is_word(char_at(text, start - 1)) else PART_OF_MORE
+
+
+def _is_certain(written: str, digits: str) -> bool:
+    if len(digits) <= 8:
+        return _EIGHT.fullmatch(written) is not None
+    if len(written) > len(digits) or NORTH_AMERICAN.fullmatch(digits):
+        return True
+    return digits[0] == "0" and len(digits) <= 11
 
 
 AFTER_WORD: Final = Expression(
     r"(?:phone|fone|tel|t\xc3\xa9l|mobil|m\xc3\xb3vil|movil|handy|cell|cel|mob|fax|gsm|portable|nummer|durchwahl|hotline|helpline|msisdn"
     r"|whatsapp|sms|fono|kom[o\xc3]|callback|call|dial|ring|rang|reach|contact|kontakt|text|ruf|erreich|appel|joignable|ll[a\xc3]|chiam|bel|lig|dzwo)"
-    r"[^0-9\xff]{1,40}\d\d",
+    r"[^0-9\xff]{1,40}\d\)?[ -]?\(?\d",
     _judge,
     "digits after a word for a phone",
     caseless=True,

@@ -78,13 +78,23 @@ def _judge_named_secret(text: str, _start: int, end: int) -> Span | Refusal:
 
 JWT: Final = Detector(
     "jwt",
-    (Expression(r"eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{2,}\.", _judge_jwt, "a JSON header in base64, and two dots"),),
+    (
+        Expression(
+            r"eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{2,}\.",
+            _judge_jwt,
+            "a JSON header in base64, and two dots",
+            greedy=True,
+        ),
+    ),
 )
 PRIVATE_KEY: Final = Detector(
     "private_key",
     (
         Expression(
-            r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----", _judge_private_key, "the first line of a key"
+            r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----",
+            _judge_private_key,
+            "the first line of a key",
+            greedy=True,
         ),
     ),
 )
@@ -106,7 +116,7 @@ GCP_KEY: Final = Detector(
     "gcp_key",
     (
         Expression(r"AIza[A-Za-z0-9_-]{35}", _whole, "an API key"),
-        Expression(r"ya29\.[A-Za-z0-9_-]{20}", _extend(r"\w.-"), "an access token"),
+        Expression(r"ya29\.[A-Za-z0-9_-]{20}", _extend(r"\w.-"), "an access token", greedy=True),
         Expression(r"GOCSPX-[A-Za-z0-9_-]{28}", _whole, "a client secret"),
     ),
 )
@@ -115,21 +125,21 @@ AZURE_KEY: Final = Detector(
     (
         Expression(r"[A-Za-z0-9+/]{86}==", _alone, "512 bits in base64"),
         Expression(r"[?&;]sig=[A-Za-z0-9%+/]{40}", _signature, "a shared access signature", anchor=True),
-        Expression(r"[A-Za-z0-9_~.-]{3}\dQ~[A-Za-z0-9_~.-]{31}", _extend(r"\w~-"), "a client secret"),
+        Expression(r"[A-Za-z0-9_~.-]{3}\dQ~[A-Za-z0-9_~.-]{31}", _extend(r"\w~-"), "a client secret", greedy=True),
     ),
 )
 GITHUB_TOKEN: Final = Detector(
     "github_token",
     (
-        Expression(r"gh[oprsu]_[A-Za-z0-9]{36}", _extend(r"\w"), "a token"),
-        Expression(r"github_pat_[A-Za-z0-9_]{30}", _extend(r"\w"), "a fine-grained token"),
+        Expression(r"gh[oprsu]_[A-Za-z0-9]{36}", _extend(r"\w"), "a token", greedy=True),
+        Expression(r"github_pat_[A-Za-z0-9_]{30}", _extend(r"\w"), "a fine-grained token", greedy=True),
     ),
 )
 SLACK_TOKEN: Final = Detector(
     "slack_token",
     (
-        Expression(r"xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]{10}", _extend(r"\w-"), "a token"),
-        Expression(r"xapp-\d-[A-Za-z0-9-]{10}", _extend(r"\w-"), "an app's token"),
+        Expression(r"xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]{10}", _extend(r"\w-"), "a token", greedy=True),
+        Expression(r"xapp-\d-[A-Za-z0-9-]{10}", _extend(r"\w-"), "an app's token", greedy=True),
         Expression(
             r"hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9]",
             _extend_value(r"\w/-"),
