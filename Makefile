@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.sluice-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test unit faults lint types layers check bench lock clean
+.PHONY: help setup up demo test unit faults lint types layers check redaction-report bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ layers: setup ## Check who imports whom
 	$(BIN)/lint-imports
 
 check: lint types layers test ## Everything CI runs
+
+redaction-report: setup ## Measure precision and recall of redaction on the labelled corpus
+	PYTHONPATH=tests $(BIN)/python -m support.redaction_report $(ARGS)
 
 bench: setup ## Measure speed against ceilings of the same run
 	$(BIN)/python -m bench $(ARGS)
