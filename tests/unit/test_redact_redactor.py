@@ -23,6 +23,18 @@ _SECRETS = [
     "4111111111111111",
     "192.168.1.100",
     "2001:db8::1",
+    "DE89370400440532013000",
+    "00:11:22:33:44:55",
+]
+# Found by their own shape, whatever they are glued to.
+_TOKENS = [
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+    "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEE\n-----END EC PRIVATE KEY-----",
+    "AKIAIOSFODNN7EXAMPLE",
+    "AIzaSyA1234567890abcdefghijklmnopqrstuv",
+    "GOCSPX-1234567890abcdefghijklmnopqr",
+    "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
+    "xoxb-123456789012-abcdefABCDEF",
 ]
 # Text that is rich in what the expressions look for.
 _CROWDED = st.text(alphabet="0123456789 .-:/@+()abcfx%_é日\x00\n", max_size=80)
@@ -197,3 +209,9 @@ def test_hits_are_in_order_and_apart(text: str) -> None:
 def test_a_secret_within_any_text_does_not_survive(before: str, secret: str, after: str, border: str) -> None:
     [result] = _REDACTOR.redact([before + border.format(secret) + after])
     assert secret not in _text(result)
+
+
+@given(_TEXT, st.sampled_from(_TOKENS), _TEXT)
+def test_a_token_glued_to_anything_does_not_survive(before: str, token: str, after: str) -> None:
+    [result] = _REDACTOR.redact([before + token + after])
+    assert token not in _text(result)
