@@ -7,6 +7,7 @@ the same expressions and judges.
 from typing import NamedTuple
 
 from sluice_redact.redactor import Redactor
+from sluice_redact.scanner import Candidate
 
 
 class Finding(NamedTuple):
@@ -28,21 +29,20 @@ def explain(redactor: Redactor, text: str) -> list[Finding]:
     view = redactor.view(text, [])
     findings: set[Finding] = set()
     for candidate in redactor.scanner.candidates(view.text):
-        [(start, end, name)] = view.back([(candidate.start, candidate.end, candidate.detector)]) or [(0, 0, "")]
-        if end <= start:
-            continue
-        if candidate.refusal is not None:
-            verdict = f"refused: {candidate.refusal.why}"
-        elif (name, start, end) in hits:
-            verdict = "hit"
-        elif any(first <= start and end <= last for _, first, last in hits):
-            verdict = "gives way to a longer hit"
-        else:
-            verdict = "gives way to its neighbour"
-        findings.add(Finding(name, candidate.what, start, end, verdict))
+        for start, end, name in view.back([(candidate.start, candidate.end, candidate.detector)]):
+            findings.add(Finding(name, candidate.what, start, end, _verdict(candidate, (name, start, end), hits)))
     told = {(finding.detector, finding.start, finding.end) for finding in findings if finding.verdict == "hit"}
     for name, start, end in hits - told:
         rule = name in {rule.name for rule in redactor.policy.rules}
         what = "a rule of the tenant's own" if rule else "shows once its neighbour is gone"
         findings.add(Finding(name, what, start, end, "hit"))
     return sorted(findings, key=lambda finding: (finding.start, finding.end, finding.detector, finding.verdict))
+
+
+def _verdict(candidate: Candidate, found: tuple[str, int, int], hits: set[tuple[str, int, int]]) -> str:
+    if candidate.refusal is not None:
+        return f"refused: {candidate.refusal.why}"
+    if found in hits:
+        return "hit"
+    longer = any(start <= found[1] and found[2] <= end for _, start, end in hits)
+    return "gives way to a longer hit" if longer else "gives way to its neighbour"

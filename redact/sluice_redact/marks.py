@@ -19,7 +19,8 @@ _SHORTEST_WITH_TAIL: Final = 8
 _TOKEN_LETTERS: Final = 16
 _TO_LETTERS: Final = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
 """Tokens are letters only, so that none can hold a number that somebody wants to hide from us."""
-_UNKEPT: Final = re.compile(r"[^\w.@ -]|_")
+_KEPT: Final = r"[A-Za-z0-9.@ -]"
+_UNKEPT: Final = re.compile(r"[^A-Za-z0-9.@ -]")
 
 
 class Marks:
@@ -53,5 +54,17 @@ class Marks:
 
 
 def mark_pattern(names: Iterable[str]) -> str:
-    """An expression for the marks of these detectors and rules, in the dialect of Hyperscan and of `re`."""
-    return rf"\[(?:REDACTED|(?:{'|'.join(name.upper() for name in names)})(?::[a-p]{{{_TOKEN_LETTERS}}})?)\]|\*{{4}}"
+    """An expression for the marks of these detectors and rules, to find them with `re`.
+
+    What stands behind asterisks is the end that a mask left where it cannot be the beginning of something longer.
+    """
+    return rf"{_brackets(names)}|\*{{4,}}(?:{_KEPT}{{1,{TAIL}}}(?!{_KEPT}))?"
+
+
+def mark_sign(names: Iterable[str]) -> str:
+    """The same to know a text with marks by, in the dialect of Hyperscan."""
+    return rf"{_brackets(names)}|\*{{4}}"
+
+
+def _brackets(names: Iterable[str]) -> str:
+    return rf"\[(?:REDACTED|(?:{'|'.join(name.upper() for name in names)})(?::[a-p]{{{_TOKEN_LETTERS}}})?)\]"

@@ -4,6 +4,7 @@ It exists so that a policy is refused when it is applied, not when the first rec
 of a constructed `Policy` have an entry for every detector, in the order of `DETECTORS`, and cannot be changed.
 """
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
@@ -16,6 +17,7 @@ from sluice_redact.errors import PolicyError
 DETECTORS: Final = tuple(detector.name for detector in REGISTRY)
 ACTIONS: Final = ("Replace", "Mask", "Hash", "Keep")
 STYLES: Final = ("Plain", "Named")
+_RULE_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _DEFAULT_ACTION: Final = "Replace"
 
 
@@ -56,6 +58,8 @@ class Policy(msgspec.Struct, frozen=True):
             raise PolicyError(f"There is no style {self.style}. Known styles: {', '.join(STYLES)}.")
         names = [rule.name for rule in self.rules]
         for name in names:
+            if not _RULE_NAME.fullmatch(name):
+                raise PolicyError("A rule's name is of a-z, 0-9 and _, and begins with a letter.")
             if name in DETECTORS:
                 raise PolicyError(f"Rule {name} has the name of a detector: give it another.")
             if names.count(name) > 1:

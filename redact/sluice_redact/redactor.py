@@ -11,14 +11,14 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from sluice_redact.errors import RedactionError
-from sluice_redact.marks import MARK, Marks, mark_pattern
+from sluice_redact.marks import MARK, Marks, mark_pattern, mark_sign
 from sluice_redact.policy import DETECTORS, Policy
 from sluice_redact.rules import Rules
 from sluice_redact.scanner import RANK, Found, Scanner, compiled
 from sluice_redact.spans import Span, absorb, resolve
-from sluice_redact.syntax import is_json_number
+from sluice_redact.syntax import JsonNumbers
 from sluice_redact.values import Pieces
-from sluice_redact.view import View
+from sluice_redact.view import Place, View
 
 _NO_HITS: Final[Mapping[str, int]] = MappingProxyType({})
 # A chain of neighbours each of which is a hit only once the one before it is gone, and longer than this, is hostile.
@@ -63,7 +63,7 @@ class Redactor:
         names = (*DETECTORS, *(rule.name for rule in policy.rules))
         self.marks = Marks(policy, key)
         self.mark_pattern = re.compile(mark_pattern(names))
-        self.scanner: Scanner = compiled(policy.active, mark_pattern(names))
+        self.scanner: Scanner = compiled(policy.active, mark_sign(names))
         self._rules = Rules(rules) if rules else None
         self._rank = {**RANK, **{rule.name: len(RANK) + place for place, rule in enumerate(rules)}}
         self._plain = "Named" not in policy.style and set(policy.all_actions.values()) <= {"Replace", "Keep"}
@@ -105,6 +105,8 @@ class Redactor:
                 pieces = Pieces(value, self.policy, self.marks, self.mark_pattern, len(texts))
             except RecursionError:
                 taken.append(RedactionError("The value is nested too deeply to redact."))
+            except Exception:  # noqa: BLE001 - fail closed: whatever it is made of costs this value alone
+                taken.append(RedactionError("The value cannot be read."))
             else:
                 texts += pieces.texts
                 taken.append(pieces)
@@ -133,7 +135,8 @@ class Redactor:
 
     def view(self, text: str, spans: Sequence[Span]) -> View:
         """The text as the judges see it with these hits in it."""
-        return View(text, spans, self.marks, self.mark_pattern)
+        redacted, places = self._render(text, spans)
+        return View(spans, redacted, places, self.mark_pattern)
 
     def _settle(self, texts: Sequence[str]) -> Settled:
         settled: Settled = {}
@@ -187,20 +190,30 @@ class Redactor:
         return found
 
     def _replace(self, text: str, spans: Sequence[Span]) -> Redacted:
-        if len(spans) == 1 and self._plain:
+        if len(spans) == 1 and self._plain and text[0] not in "{[ \t\r\n":
             [(start, end, name)] = spans
-            mark = f'"{MARK}"' if is_json_number(text, start, end) else MARK
-            return Redacted(f"{text[:start]}{mark}{text[end:]}", {name: 1})
-        pieces: list[str] = []
+            return Redacted(f"{text[:start]}{MARK}{text[end:]}", {name: 1})
         counts: dict[str, int] = {}
-        position = 0
-        for start, end, name in spans:
-            mark = self.marks.make(name, text[start:end])
-            pieces += (text[position:start], f'"{mark}"' if is_json_number(text, start, end) else mark)
-            position = end
+        for _, _, name in spans:
             counts[name] = counts.get(name, 0) + 1
+        return Redacted(self._render(text, spans)[0], counts)
+
+    def _render(self, text: str, spans: Sequence[Span]) -> tuple[str, list[Place]]:
+        """The text with the marks of the spans in it, and where they are."""
+        numbers = JsonNumbers(text)
+        pieces: list[str] = []
+        places: list[Place] = []
+        position = written = 0
+        for start, end, name in spans:
+            quote = numbers.quote(start, end)
+            mark = f"{quote}{self.marks.make(name, text[start:end])}{quote}"
+            pieces += (text[position:start], mark)
+            written += start - position
+            places.append(Place(written, written + len(mark), start, end))
+            written += len(mark)
+            position = end
         pieces.append(text[position:])
-        return Redacted("".join(pieces), counts)
+        return "".join(pieces), places
 
 
 _NOTHING: Final = Found([], unsure=False)

@@ -1,14 +1,18 @@
 """What keeps a text readable for programs when a mark takes the place of a hit.
 
-Invariant: JSON in which something is replaced is JSON again.
+Invariant: JSON in which something is replaced is JSON again, also JSON within a string of JSON.
 """
 
 import re
 from typing import Final
 
 _ESCAPE: Final = re.compile(r"[bfnrt]|u[0-9A-Fa-f]{4}")
-_BEFORE_NUMBER: Final = re.compile(r"[:,\[]\s{0,8}$")
-_AFTER_NUMBER: Final = re.compile(r"\s{0,8}(?:[,}\]]|$)")
+_NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+# A name with as many backslashes before its quotes as there are strings around it, or elements of an array before it.
+_NAMED: Final = re.compile(r"(\\*)\"\s{0,8}:\s{0,8}(?:\[[^\[\]\"\\]{0,200})?$")
+_ELEMENT: Final = re.compile(r"[\[,]\s{0,8}$")
+_AFTER: Final = re.compile(r"\s{0,8}(?:[,}\]]|\\[nr]|$)")
+_QUOTES: Final = re.compile(r"\\.|\"", re.DOTALL)
 
 
 def outside_escape(text: str, start: int, end: int) -> int:
@@ -22,12 +26,28 @@ def outside_escape(text: str, start: int, end: int) -> int:
     return escape.end() if escape else start
 
 
-def is_json_number(text: str, start: int, end: int) -> bool:
-    """Whether the hit is a bare number of a JSON text, whose mark therefore needs quotes."""
-    return (
-        text[0] in "{[ \t\r\n"
-        and text.lstrip()[:1] in ("{", "[")
-        and text[start:end].isdigit()
-        and _BEFORE_NUMBER.search(text, max(0, start - 10), start) is not None
-        and _AFTER_NUMBER.match(text, end) is not None
-    )
+class JsonNumbers:
+    """Says which hits of a text are bare numbers of JSON, whose marks need quotes. Asked from left to right."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._is_json = text[:1] in ("{", "[") or text.lstrip()[:1] in ("{", "[")
+        self._position = 0
+        self._inside = False
+        """Whether `_position` is within a string."""
+
+    def quote(self, start: int, end: int) -> str:
+        """What has to stand on both sides of the mark: mostly nothing."""
+        text = self._text
+        if not self._is_json or not _NUMBER.fullmatch(text, start, end) or not _AFTER.match(text, end):
+            return ""
+        named = _NAMED.search(text, max(0, start - 220), start)
+        if named is not None:
+            return f'{named[1]}"'
+        return '"' if _ELEMENT.search(text, max(0, start - 10), start) and not self._is_inside(start) else ""
+
+    def _is_inside(self, start: int) -> bool:
+        for token in _QUOTES.finditer(self._text, self._position, start):
+            self._inside ^= token[0] == '"'
+        self._position = max(self._position, start)
+        return self._inside

@@ -7,10 +7,10 @@ it is made of.
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from sluice_redact.detectors.assignment import is_secret_name, snake_case
 from sluice_redact.detectors.secrecy import is_placeholder, looks_random
+from sluice_redact.detectors.secret_names import is_secret_name, snake_case
 from sluice_redact.marks import Marks
 from sluice_redact.policy import Policy
 
@@ -18,42 +18,46 @@ from sluice_redact.policy import Policy
 _LEAST_JUDGED: Final = 10**11
 _FEWEST_PHONE_DIGITS: Final = 7
 _NAMES: Final = {
-    **dict.fromkeys(("ssn", "us_ssn", "social_security", "social_security_number", "social_security_no"), "us_ssn"),
-    **dict.fromkeys(
-        (
-            "credit_card",
-            "credit_card_number",
-            "card_number",
-            "cardnumber",
-            "creditcard",
-            "cc_number",
-            "cvv",
-            "cvc",
-            "cvv2",
-        ),
-        "credit_card",
-    ),
-    **dict.fromkeys(("iban", "iban_number"), "iban"),
-    **dict.fromkeys(
-        ("authorization", "proxy_authorization", "cookie", "set_cookie", "x_authorization"), "authorization"
-    ),
-    **dict.fromkeys(
-        ("phone", "phone_number", "phonenumber", "telephone", "mobile", "mobile_number", "cell_phone", "msisdn", "fax"),
-        "phone",
-    ),
-    **dict.fromkeys(("private_key", "privatekey", "ssh_key"), "private_key"),
+    name: detector
+    for detector, names in {
+        "us_ssn": "ssn us_ssn social_security social_security_number social_security_no",
+        "credit_card": "credit_card credit_card_number card_number cardnumber creditcard cc_number cvv cvc cvv2",
+        "iban": "iban iban_number",
+        "authorization": "authorization proxy_authorization cookie set_cookie",
+        "phone": "phone phone_number phonenumber telephone mobile mobile_number cell_phone msisdn fax",
+        "private_key": "private_key privatekey ssh_key",
+    }.items()
+    for name in names.split()
 }
+# What is put behind a name and does not make it another: password1, new_password_2, password_confirmation, passwords.
+_ENDING: Final = re.compile(r"[_\d]+$|_(?:confirmation|confirm|again|repeat|old|new|plain|plaintext|value|text)$")
+_PAIR_NAMES: Final = ("name", "key")
+
+
+class Named(NamedTuple):
+    """What a name says of the value under it."""
+
+    detector: str
+    sure: bool
+    """Whether the name alone is enough, or the value has to look like one."""
 
 
 @lru_cache(maxsize=4096)
-def named_detector(key: str) -> tuple[str, bool] | None:
-    """Which detector's values stand under the name, and whether the name alone is enough; None for any other name."""
-    snake = snake_case(key)
-    for suffix in (snake, *(snake.split("_", n)[-1] for n in range(1, min(snake.count("_"), 4) + 1))):
-        if suffix in _NAMES:
-            return _NAMES[suffix], _NAMES[suffix] != "phone"
-    strong = is_secret_name(snake)
-    return None if strong is None else ("password_assignment", strong)
+def named(key: str) -> Named | None:
+    """Which detector's values stand under the name; None for any other name."""
+    snake = snake_case(key.strip())
+    while (shorter := _ENDING.sub("", snake)) != snake:
+        snake = shorter
+    for candidate in (snake, snake.removesuffix("s")):
+        words = candidate.split("_")
+        for first in range(max(0, len(words) - 4), len(words)):
+            detector = _NAMES.get("_".join(words[first:]))
+            if detector is not None:
+                return Named(detector, detector != "phone")
+        strong = is_secret_name(candidate)
+        if strong is not None:
+            return Named("password_assignment", strong)
+    return None
 
 
 class Pieces:
@@ -67,71 +71,74 @@ class Pieces:
         self._policy = policy
         self._marks = marks
         self._pattern = pattern
+        self._leaves = 0
         self._marked: dict[int, str] = {}
-        """By position in the walk: the mark of a value that was blotted out for its name."""
-        self._walked = 0
-        self._take(value)
+        """By number of the leaf: the mark of a value that was blotted out for its name."""
+        self._take(value, None)
 
     def rebuild(self, value: Any, replaced: Mapping[int, str]) -> Any:
         """The value with those of its texts replaced, by their index among all."""
-        self._walked = 0
+        self._leaves = 0
         self._index = self.first
-        return self._rebuilt(value, replaced)
+        return self._rebuilt(value, None, replaced)
 
-    def _take(self, value: Any) -> None:
-        if isinstance(value, str):
+    def _take(self, value: Any, name: Named | None) -> None:
+        if self._is_walked(value, name):
+            for key, item in _items(value):
+                self._take(item, self._named(value, key) or name)
+            return
+        self._leaves += 1
+        if name is not None and self._is_worth(value, name):
+            written = value if isinstance(value, str) else str(value)
+            self._marked[self._leaves] = self._marks.make(name.detector, written)
+            self.blotted[name.detector] = self.blotted.get(name.detector, 0) + 1
+        elif isinstance(value, str):
             self.texts.append(value)
-        elif isinstance(value, dict):
-            for key, item in value.items():
-                self._walked += 1
-                if not self._blot(key, item):
-                    self._take(item)
-        elif isinstance(value, list | tuple):
-            for item in value:
-                self._take(item)
         elif _is_judged(value):
             self.texts.append(str(value))
 
-    def _blot(self, key: Any, item: Any) -> bool:
-        named = named_detector(key) if isinstance(key, str) else None
-        if named is None or self._policy.actions[named[0]] == "Keep":
-            return False
-        detector, sure = named
-        written = item if isinstance(item, str) else str(item)
-        if item is None or isinstance(item, bool) or not written or self._pattern.fullmatch(written):
-            return False
-        if not sure and not _is_worth(detector, written):
-            return False
-        if isinstance(item, str) and is_placeholder(item):
-            return False
-        self._marked[self._walked] = self._marks.make(detector, written)
-        self.blotted[detector] = self.blotted.get(detector, 0) + 1
-        return True
-
-    def _rebuilt(self, value: Any, replaced: Mapping[int, str]) -> Any:
-        if isinstance(value, str):
-            self._index += 1
-            return replaced.get(self._index - 1, value)
-        if isinstance(value, dict):
-            copy: dict[Any, Any] = {}
-            for key, item in value.items():
-                self._walked += 1
-                mark = self._marked.get(self._walked)
-                copy[key] = self._rebuilt(item, replaced) if mark is None else mark
-            return copy
-        if isinstance(value, list | tuple):
-            return [self._rebuilt(item, replaced) for item in value]
-        if _is_judged(value):
+    def _rebuilt(self, value: Any, name: Named | None, replaced: Mapping[int, str]) -> Any:
+        if self._is_walked(value, name):
+            parts = [
+                (key, self._rebuilt(item, self._named(value, key) or name, replaced)) for key, item in _items(value)
+            ]
+            return dict(parts) if isinstance(value, dict) else [item for _, item in parts]
+        self._leaves += 1
+        mark = self._marked.get(self._leaves)
+        if mark is not None:
+            return mark
+        if isinstance(value, str) or _is_judged(value):
             self._index += 1
             return replaced.get(self._index - 1, value)
         return value
 
+    def _is_walked(self, value: Any, name: Named | None) -> bool:
+        return isinstance(value, dict | list | tuple) and not (name is not None and name.sure and value)
+
+    def _named(self, container: Any, key: Any) -> Named | None:
+        """What the name of an item says, also where name and value are a pair: `{"name": "password", "value": ...}`."""
+        if key == "value" and isinstance(container, dict):
+            key = next((container[one] for one in _PAIR_NAMES if isinstance(container.get(one), str)), key)
+        found = named(key) if isinstance(key, str) and len(key) <= _LONGEST_NAME else None
+        return None if found is None or self._policy.actions[found.detector] == "Keep" else found
+
+    def _is_worth(self, value: Any, name: Named) -> bool:
+        if value is None or isinstance(value, bool) or value in ("", (), [], {}):
+            return False
+        written = value if isinstance(value, str) else str(value)
+        if self._pattern.fullmatch(written):
+            return False
+        if name.detector == "phone":
+            return sum(map(str.isdigit, written)) >= _FEWEST_PHONE_DIGITS
+        return name.sure or (looks_random(written) and not is_placeholder(written))
+
+
+_LONGEST_NAME: Final = 256
+
+
+def _items(value: Any) -> Any:
+    return value.items() if isinstance(value, dict) else enumerate(value)
+
 
 def _is_judged(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= _LEAST_JUDGED
-
-
-def _is_worth(detector: str, written: str) -> bool:
-    if detector == "phone":
-        return sum(map(str.isdigit, written)) >= _FEWEST_PHONE_DIGITS
-    return looks_random(written)

@@ -45,6 +45,9 @@ def test_each_value_is_judged_by_itself() -> None:
     ("name", "value", "detector"),
     [
         ("password", "any thing at all", "password_assignment"),
+        ("password", "required", "password_assignment"),
+        ("passWord", "$ecr3t", "password_assignment"),
+        ("new_password_2", "12", "password_assignment"),
         ("dbPassword", {"even": "this"}, "password_assignment"),
         ("X-Api-Key", 12345, "password_assignment"),
         ("user.ssn", 123456789, "us_ssn"),
@@ -66,7 +69,6 @@ def test_a_name_can_be_enough(name: str, value: Any, detector: str) -> None:
         ("password", ""),
         ("password", True),
         ("password", MARK),
-        ("password", "required"),
         ("phone", "iPhone 14"),
         ("token", "expired"),
         ("next_token", "f3a9c2d17b"),
@@ -76,6 +78,26 @@ def test_a_name_can_be_enough(name: str, value: Any, detector: str) -> None:
 )
 def test_what_such_a_name_says_of_nothing_secret_stays(name: str, value: Any) -> None:
     assert _redact({name: value}) == ({name: value}, {})
+
+
+def test_under_a_name_that_is_not_enough_each_value_has_to_look_like_a_secret() -> None:
+    value = {"token": ["a1b2c3d4e5f6", "expired", {"value": "x9y8z7w6v5u4"}], "phones": {"home": "2079460958", "n": 2}}
+    assert _redact(value) == (
+        {"token": [MARK, "expired", {"value": MARK}], "phones": {"home": MARK, "n": 2}},
+        {"password_assignment": 2, "phone": 1},
+    )
+
+
+def test_a_pair_of_name_and_value_is_a_named_value() -> None:
+    plain = {"name": "x", "value": "y"}
+    value = [{"key": "db_password", "value": "hunter2"}, {"name": "ssn", "value": {"stringValue": "1"}}, plain]
+    assert _redact(value).value == [{"key": "db_password", "value": MARK}, {"name": "ssn", "value": MARK}, plain]
+
+
+def test_a_value_that_nobody_can_read_fails_alone() -> None:
+    results = _REDACTOR.redact_values([{"n": 10**5000}, {"a": "10.0.0.1"}])
+    assert isinstance(results[0], RedactionError)
+    assert results[1] == ({"a": MARK}, {"ipv4": 1})
 
 
 def test_a_detector_that_is_kept_keeps_what_stands_under_its_names() -> None:

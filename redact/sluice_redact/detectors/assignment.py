@@ -8,53 +8,41 @@ import re
 from typing import Final, NamedTuple
 
 from sluice_redact.detectors.model import WALL, Detector, Expression, Refusal, Span, char_at
-from sluice_redact.detectors.secrecy import is_placeholder, looks_random
+from sluice_redact.detectors.secrecy import begins_with_reference, is_placeholder, looks_random
+from sluice_redact.detectors.secret_names import is_secret_name, snake_case
 
 _LONGEST_NAME: Final = 64
 _LONGEST_VALUE: Final = 1024
-_NAME: Final = re.compile(r"[A-Za-z0-9_.$@\-\u00c0-\u00ff]*$")
-_HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[.\-$@]+")
-# Of names in snake case. Those after the bar are words of other names as well, and need a boundary.
-_STRONG: Final = re.compile(
-    r"(?:password|passwd|passphrase|passcode|passwort|kennwort|contrase[nñ]a|passe"
-    r"|api_?key|api_?secret|secret_?key|(?:client|app|consumer|shared|signing|webhook)_?secret"
-    r"|(?:access|auth|refresh|bearer|session|bot|personal|private|deploy|vault|api)_?token|(?:access|private|encryption|master|signing)_?key"
-    r"|(?:\b|_)(?:pwd|psw|pass))$"
+# A name, and what the expression matched behind it: quotes, the sign, or `, "value"` of a pair of name and value.
+_NAME: Final = re.compile(
+    r"([A-Za-z0-9_.$@\-\u00c0-\u00ff]{1,64})(?:\\*[\"'`]?[\s,]{1,16}(?:- )?\\*[\"']?value)?[\s=:>%\"'`\\\]-]*$"
 )
-_WEAK: Final = re.compile(
-    r"(?<!next)(?<!page)(?<!cursor)(?<!continuation)(?<!public_key)(?:\b|_)(?:token|secret|credentials?|auth_?key|service_?key)$"
-)
-
+_ESCAPED: Final = re.compile(r"(?<=\\)u00[0-9a-fA-F]{2}|(?<=%)[0-9a-fA-F]{2}")
+"""What an escaped `&` or `?` of a URL leaves at the beginning of a name."""
 # What is between a name and its value, read from the end of the name.
 _SIGN: Final = re.compile(
-    r"(?P<quote>\\*[\"'`]?\]?)"
-    r"(?P<sign>\s{0,3}(?::=|=>|=(?!=)|:(?!:)|%3[dD])\s{0,3}|(?<=[\"'])\s{1,3}value\s?=\s?|>|[ \t]{1,2})"
+    r"(?P<quote>\\*[\"'`]?\]?)(?P<sign>\s{0,24}(?::=|=>|->|=(?!=)|:(?!:)|%3[dD])\s{0,24}"
+    r"|[\s,]{1,16}(?:- )?\\*[\"']?value\\*[\"']?\s?[:=]\s?|>|[ \t]{1,2})"
 )
 _QUOTED: Final = re.compile(
     rf"(?P<quote>\\*[\"'`])(?P<value>(?:(?!(?P=quote))(?:\\[^\n{WALL}]|[^\\\n{WALL}]))*+)(?P=quote)"
 )
-_BARE: Final = re.compile(rf"[^\s\"'`,;<>(){{}}\[\]|\\{WALL}]+")
-_NEXT_PAIR: Final = re.compile(r"&[\w.\-]*=?")
+# Up to a blank or a quote; commas, semicolons and closing brackets end a value only where something else goes on.
+_BARE: Final = re.compile(
+    rf"(?:[^\s\"'`,;|)\]}}>\\{WALL}]|'(?=[^\s,;)\]}}])"
+    rf"|[,;|)\]}}>](?![\s\"'`\\{WALL}]|$|[A-Za-z_][\w. -]{{0,40}}=|[,;|)\]}}>]))+"
+)
+_CONNECTION: Final = re.compile(r";\s?[A-Za-z][\w ]*=")
+_NEXT_PAIR: Final = re.compile(r"&(?:amp;)?[\w.\-]*=?|%26|\\u0026")
 _IN_ELEMENT: Final = re.compile(rf"[^<>\s{WALL}][^<>\n{WALL}]*")
 _SENTENCE: Final = re.compile(r"[A-Za-zÀ-ÿ]+[,:]?(?: [A-Za-zÀ-ÿ0-9'\u2019-]+[,.:;!?]?)+")
+_TALKING: Final = re.compile(r"(?i:unexpected|unknown|invalid|illegal|missing|bad|next) $")
 
 _NO_NAME: Final = Refusal("the name is of something else")
 _NOT_ASSIGNED: Final = Refusal("nothing is assigned to the name")
 _PLACEHOLDER: Final = Refusal("the value is a placeholder, a reference or a word that says something of it")
 _PROSE: Final = Refusal("it is a sentence about one")
 _TOO_PLAIN: Final = Refusal("such a name needs a value that looks like a secret")
-
-
-def snake_case(name: str) -> str:
-    """`clientSecret`, `Client-Secret` and `client.secret` are one name, `client_secret`."""
-    return _HUMP.sub("_", name).lower()
-
-
-def is_secret_name(snake: str) -> bool | None:
-    """Whether the name in snake case is that of a secret for sure, or only when the value looks like one; else None."""
-    if _STRONG.search(snake):
-        return True
-    return False if _WEAK.search(snake) else None
 
 
 class _Name(NamedTuple):
@@ -65,40 +53,50 @@ class _Name(NamedTuple):
 
 
 def _judge(text: str, _start: int, end: int) -> Span | Refusal:
-    """`end` is one to three characters behind the name."""
+    """`end` is a little behind the name."""
     name = _name(text, end)
     if name is None:
         return _NO_NAME
-    found = _SIGN.match(text, name.end, name.end + 16)
+    found = _SIGN.match(text, name.end, name.end + 64)
     if found is None:
         return _NOT_ASSIGNED
     sign = found["sign"].strip()
     if sign == ">":
         return _judge_element(text, name, found.end())
     quoted = _QUOTED.match(text, found.end(), found.end() + _LONGEST_VALUE)
-    if not sign and quoted is None and not name.written.startswith("--"):
+    if not sign and not name.written.startswith("--") and (quoted is None or not name.strong):
         return _NOT_ASSIGNED
+    if not name.strong and _TALKING.search(text, max(0, name.start - 12), name.start):
+        return _PROSE
     if quoted is not None:
-        return _judge_quoted(quoted, name)
+        return _judge_quoted(text, quoted, name, in_data=bool(found["quote"]))
     return _judge_bare(text, name, found)
 
 
+def _judge_identified(text: str, _start: int, end: int) -> Span | Refusal:
+    """`end` is behind the quote that opens the value."""
+    quoted = _QUOTED.match(text, end - 1, end + _LONGEST_VALUE)
+    return _NOT_ASSIGNED if quoted is None else quoted.span("value")
+
+
 def _name(text: str, end: int) -> _Name | None:
-    stop = end
-    while stop > 0 and text[stop - 1] in " \t=:>%\"'`\\]":
-        stop -= 1
-    found = _NAME.search(text, max(0, stop - _LONGEST_NAME), stop)
+    found = _NAME.search(text, max(0, end - _LONGEST_NAME - 40), end)
     if found is None:
         return None
-    strong = is_secret_name(snake_case(found[0]))
-    return None if strong is None else _Name(found[0], found.start(), stop, strong)
+    start, stop = found.span(1)
+    escaped = _ESCAPED.match(text, start, stop)
+    start = escaped.end() if escaped else start
+    written = text[start:stop].rstrip("-")
+    strong = is_secret_name(snake_case(written))
+    return None if strong is None else _Name(written, start, start + len(written), strong)
 
 
-def _judge_quoted(quoted: re.Match[str], name: _Name) -> Span | Refusal:
+def _judge_quoted(text: str, quoted: re.Match[str], name: _Name, *, in_data: bool) -> Span | Refusal:
     value = quoted["value"]
     if is_placeholder(value):
         return _PLACEHOLDER
-    if _SENTENCE.fullmatch(value) and "phrase" not in name.written.lower():
+    # In data a passphrase may look like a sentence; but so does what a form says of a field.
+    if _SENTENCE.fullmatch(value) and "phrase" not in name.written.lower() and not (in_data and value.islower()):
         return _PROSE
     return quoted.span("value") if name.strong or looks_random(value) else _TOO_PLAIN
 
@@ -116,16 +114,17 @@ def _judge_bare(text: str, name: _Name, sign: re.Match[str]) -> Span | Refusal:
     if found is None:
         return _NOT_ASSIGNED
     value = found[0]
-    if char_at(text, name.start - 1) in ("?", "&") or "=" in value:
+    if char_at(text, name.start - 1) in ("?", "&", ";") or "=" in value:
         value = _NEXT_PAIR.split(value, maxsplit=1)[0]
-    if found.end() == len(text) or text[found.end()].isspace():
+        value = _CONNECTION.split(value, maxsplit=1)[0]
+    if value == found[0] and (found.end() == len(text) or text[found.end()].isspace()):
         value = value.rstrip(".:")
     end = start + len(value)
-    if is_placeholder(value) or char_at(text, end) in ("(", "[", "{"):
+    if is_placeholder(value) or begins_with_reference(text, start):
         return _PLACEHOLDER
-    if value[0] == "/" and name.written.lower().endswith("pwd"):
+    if name.written.lower().endswith("pwd") and value[0] == "/":
         return _PLACEHOLDER  # the working directory
-    if not name.strong and not looks_random(value):
+    if (not name.strong or name.written.lower() == "pass") and not looks_random(value):
         return _TOO_PLAIN
     if text[start - 1].isspace() and value.isalpha() and value.islower() and not _is_setting(text, name, end):
         return _PROSE
@@ -143,8 +142,8 @@ PASSWORD_ASSIGNMENT: Final = Detector(
     (
         Expression(
             r"(?:pass(?:word|wd|phrase|code|wort)?|kennwort|contrase(?:n|\xc3\xb1)a|mot de passe"
-            r"|pwd|psw|secret|token|credentials?|key)"
-            r"(?:[\\\"'`\]=:>%]|\s{1,2}[=:\"'])",
+            r"|pwd|psw|pw|secret|token|credentials?|key|key_base)"
+            r"(?:[\\\"'`\]=:>%]|\s{1,24}[=:]|\s{1,2}[\"']| ?->|\s{1,16}(?:- )?value[:=])",
             _judge,
             "a value after its name",
             caseless=True,
@@ -156,6 +155,9 @@ PASSWORD_ASSIGNMENT: Final = Detector(
             "an option of a command",
             caseless=True,
             anchor=True,
+        ),
+        Expression(
+            r"identified\s{1,4}by\s{1,4}[\"']", _judge_identified, "SQL's own words", caseless=True, anchor=True
         ),
     ),
 )

@@ -13,9 +13,9 @@ from sluice_redact.detectors.secrecy import is_placeholder, looks_random
 
 _LONGEST: Final = 4096
 _HEADER_VALUE: Final = re.compile(
-    r"[\"'\\\])]{0,4}(?:\s{1,3}value=|\s{0,3}(?:=>|[:=,])|%3A|\s)(?:\s|%20|\+){0,3}[\[(]?[\"'\\]{0,4}"
+    r"[\"'\\\])]{0,4}(?:\s{1,3}value=|,?\s{0,3}\(?b?(?=[\"'])|\s{0,3}(?:=>|[:=,])|%3A|\s)(?:\s|%20|\+){0,3}[\[(]?[\"'\\]{0,4}"
     r"(?:(?P<scheme>bearer|basic|token|api-?key|splunk|negotiate|ntlm|key|jwt|oauth|discogs|ssws|genieKey|github)"
-    r"(?:\s|%20|\+|:\s?|=){1,3}[\"'\\]{0,2}|(?P<other>digest|aws4-hmac-sha256|hawk|signature)\b)?",
+    r"(?:\s|%20|\+|:\s?|=|[\"'],\s?){1,3}[\"'\\]{0,2}(?:[a-z_]{0,20}token=[\"'\\]{0,2})?|(?P<other>digest|aws4-hmac-sha256|hawk|signature)\b)?",
     re.IGNORECASE,
 )
 _VALUE: Final = re.compile(r"[A-Za-z0-9._~+/:%-]+=*")
@@ -69,7 +69,7 @@ def _is_basic(value: str) -> bool:
 
 def _judge_url(text: str, start: int, end: int) -> Span | Refusal:
     """From the `://` to an @, of which a careless password can hold some."""
-    first, last = start + 3, end - 1
+    first, last = start + 3 + 2 * (text[start + 1] == "\\"), end - 1
     if last - first > _LONGEST_USER:
         return _NO_PASSWORD
     _, _, password = text[first:last].partition(":")
@@ -97,5 +97,5 @@ AUTHORIZATION: Final = Detector(
 )
 URL_CREDENTIALS: Final = Detector(
     "url_credentials",
-    (Expression(r"://[^\s/?#\"'<>`\xff]+@", _judge_url, "user and password in front of a host"),),
+    (Expression(r":(?://|\\/\\/)[^\s/?#\"'<>`\xff]+@", _judge_url, "user and password in front of a host"),),
 )

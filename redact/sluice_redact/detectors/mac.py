@@ -9,6 +9,7 @@ from typing import Final
 from sluice_redact.detectors.model import PART_OF_MORE, Detector, Expression, Refusal, Span, char_at, is_word
 
 _DECIMAL: Final = Refusal("groups of four without a letter are decimal numbers more likely", final=True)
+_DATE: Final = Refusal("six pairs of decimal digits with dashes are a date and a time more likely", final=True)
 _LETTER: Final = re.compile("[A-Fa-f]")
 
 
@@ -21,6 +22,8 @@ def _apart(text: str, start: int, end: int, separator: str) -> bool:
 
 
 def _judge_pairs(text: str, start: int, end: int) -> Span | Refusal:
+    if text[start + 2] == "-" and not _LETTER.search(text, start, end):
+        return _DATE
     return (start, end) if _apart(text, start, end, text[start + 2]) else PART_OF_MORE
 
 

@@ -1,7 +1,7 @@
 """E-mail addresses: anchored at the `@`, grown in both directions by the judge.
 
-Invariant: the local part is searched back to the previous `@` at most, so that a text of nothing but addresses is
-still read only once.
+Invariant: the local part is searched back to the previous `@` and through 320 characters at most, so that a text of
+nothing but addresses is read once.
 """
 
 import re
@@ -13,6 +13,7 @@ from sluice_redact.detectors.model import Detector, Expression, Refusal, Span, c
 # in front of an address would vanish with it.
 _LETTER: Final = "A-Za-z0-9\u00c0-\u052f"
 _LOCAL_REVERSED: Final = re.compile(f"[{_LETTER}_.%+'~!#$&*^-]+")
+_LONGEST_LOCAL: Final = 320
 _LOCAL_FIRST: Final = re.compile(f"[{_LETTER}_+]")
 _LABEL: Final = f"[{_LETTER}](?:[{_LETTER}_-]{{0,61}}[{_LETTER}])?"
 _DOMAIN: Final = re.compile(
@@ -49,7 +50,7 @@ def _around(text: str, start: int, after: int) -> Span | Refusal:
     domain = _DOMAIN.match(text, after)
     if domain is None or _NOT_TOP_LEVEL.fullmatch(domain[2]) or _VERSION.match(domain[1]):
         return _NO_DOMAIN
-    before = text[text.rfind("@", 0, start) + 1 : start]
+    before = text[max(text.rfind("@", 0, start) + 1, start - _LONGEST_LOCAL) : start]
     local = _LOCAL_REVERSED.match(before[::-1])
     if local is None:
         return _NO_LOCAL

@@ -15,6 +15,7 @@ _QUAD: Final = rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}\b"
 _PRODUCT: Final = (
     r"(?:applewebkit|chrom(?:e|ium)|crios|edge?|edga|firefox|fxios|headlesschrome|mozilla|op(?:r|era)|safari"
     r"|samsungbrowser|version|curl|wget|nginx|apache|openssl|php|python|java|okhttp|ua)/"
+    r"|(?:kernel|glibc|java|jdk|jre|python|openssl) v?"
 )
 _VERSION_WORD: Final = (
     r"(?:\b|_)(?:ver|versions?|release|revision|rev|build|firmware|driver|upgrad(?:e|ed|ing)|oid|section|chapter|clause|paragraph)"
@@ -24,6 +25,7 @@ _VERSION_WORD: Final = (
 # The longest written IPv6 address has 45 characters; a longer run is a dump or a fingerprint.
 _LONGEST: Final = 45
 _IMPLAUSIBLE: Final = Refusal("it is no address: a time, a name of a program, an EUI-64, or too many groups")
+_TIME: Final = re.compile(r"::\d\d:\d\d:\d\d$|^\d\d:\d\d:\d\d::", re.ASCII)
 _RUN_REVERSED: Final = re.compile(r"[0-9A-Fa-f:]+", re.ASCII)
 _RUN: Final = re.compile(r"[0-9A-Fa-f:]+(?:(?:\.\d{1,3}){3}(?![\w.]*\d))?", re.ASCII)
 _ZONE: Final = re.compile(r"%[0-9A-Za-z][0-9A-Za-z_.-]{0,14}(?<![.-])(?!\w)", re.ASCII)
@@ -31,9 +33,15 @@ _ZONE: Final = re.compile(r"%[0-9A-Za-z][0-9A-Za-z_.-]{0,14}(?<![.-])(?!\w)", re
 
 def _judge_ipv4(text: str, start: int, end: int) -> Span | Refusal:
     before = text[start - 1] if start else " "
-    if before in ".~" or (before == "-" and text[start - 2 : start - 1].isalpha()):
-        return PART_OF_MORE  # a dotted chain, name-1.2.3.4, or name~1.2.3.4
+    if (
+        before in ".~"
+        or text[max(0, start - 2) : start] == "=="
+        or (before == "-" and text[start - 2 : start - 1].isalpha())
+    ):
+        return PART_OF_MORE  # a dotted chain, name-1.2.3.4, name~1.2.3.4, or name==1.2.3.4
     after = text[end : end + 2]
+    if before == "<" and after[:1] == ">" and text.startswith("0.", start):
+        return PART_OF_MORE  # a process of Erlang
     # 1.2.3.4.5, 1.2.3.4.jar, 1.2.3.4-rc1; but 10.0.0.1-10.0.0.9 is a range of two addresses
     chained = (after[:1] == "." and after[1:].isalnum()) or (after[:1] == "-" and after[1:].isalpha())
     return PART_OF_MORE if chained else (start, end)
@@ -80,6 +88,10 @@ def _plausible_ipv6(written: str) -> bool:
         return False  # an EUI-64 or a world wide name
     if not any(char.isdigit() for char in written) and len(groups) < 3:
         return False  # dead::beef, a::b: names of a program, more likely; `::` says nothing of anybody
+    if "::" in written[1:] and len(groups[0]) < 3 and len(groups) < 3:
+        return False  # a::1, of a program too
+    if all(group.isdigit() for group in groups) and _TIME.search(written):
+        return False
     if written.endswith("::") and all(group.isdigit() and len(group) == 2 for group in groups):
         return False  # 12:34:56:: is a time
     try:
@@ -94,7 +106,7 @@ IPV4: Final = Detector(
     (
         Expression(rf"\b{_QUAD}", _judge_ipv4, "four numbers up to 255"),
         Expression(rf"{_VERSION_WORD}{_QUAD}", None, "a version or OID", caseless=True),
-        Expression(rf"\b{_PRODUCT}{_QUAD}", None, "the version of a product", caseless=True),
+        Expression(rf"\b(?:{_PRODUCT}){_QUAD}", None, "the version of a product", caseless=True),
     ),
 )
 IPV6: Final = Detector(

@@ -15,7 +15,7 @@ from sluice_redact.detectors.phone_words import AFTER_WORD
 # No number written with separators, brackets and a trunk zero is longer.
 _LONGEST: Final = 32
 _INTERNATIONAL: Final = re.compile(
-    r"\(?\d++\)?(?:[ .\-/\u00a0]?\(\d{1,5}\))?(?:[ .\-/\u00a0]{0,2}\(?\d++\)?)*+", re.ASCII
+    r"\(?\d++\)?(?:[ .\-/\u00a0]?\(\d{1,5}\))?(?:(?:[ .\-/\u00a0\u2011\u2013]| / ?|\) ?)?\(?\d++\)?)*+", re.ASCII
 )
 _GROUP: Final = re.compile(r"\d+", re.ASCII)
 _EXTENSION: Final = re.compile(
@@ -33,12 +33,15 @@ _DATE: Final = re.compile(r"0\d[-/. ]\d\d[-/. ](?:19|20)\d\d(?!\d)|0\d[-/.]\d\d[
 _COUNTED: Final = re.compile(
     r"(?:\b|_)(?:bytes?|ranges?|lines?|pages?|pp|ports?|rows?|offsets?|chars?|columns?|positions?|records?|items?|sectors?"
     r"|blocks?|between|code|error|err|ids?|pid|part|model|sku|serial|ticket|bug|issue|case|order|ref|reference|invoice|rfc"
-    r"|iso|isbn|issn|build|version|rev|release|room|flight|sizes?|seq|uid|gid|article|artikel|batch|lot|claim|po|account"
+    r"|took|chunks?|https?|shards?|nodes?|regions?|partitions?|epochs?|steps?|samples|iterations|batch(?:es)?|keys?|slots?|frames?"
+    r"|tasks?|ranks?|cpus?|iso|isbn|issn|build|version|rev|release|room|flight|sizes?|seq|uid|gid|article|artikel|batch|lot|claim|po|account"
     r"|acct|policy|tracking|booking|patch|kb|cve|zip|plz|score|scores|sections?|chapters?|extension|rev)"
     r"(?:[ _-]?(?:numbers?|num|nr|no|id))?[^A-Za-z0-9]{1,3}$",
     re.ASCII | re.IGNORECASE,
 )
 _THREE_THREE_FOUR: Final = re.compile(r"\d{3}\)? ?[ .-]?\d{3}[ .-]\d{4}(?!\d)", re.ASCII)
+_UNIT: Final = re.compile(r" ?(?:[mµu]?s|[kKMGT]i?B|bytes|px|rows|ms/op)\b")
+_ROUND: Final = frozenset(["1024", "1080", "1280", "1440", "1600", "1920", "2048", "4096", "8192"])
 _NO_PLAN: Final = Refusal("no dialling plan has such a number")
 _COLUMNS: Final = Refusal("it stands among columns of numbers")
 _NAMED_OTHERWISE: Final = Refusal("the word before it says that it is something else")
@@ -49,6 +52,8 @@ def _finish(text: str, start: int, end: int) -> Span | Refusal:
     extension = _EXTENSION.match(text, end)
     if extension:
         return start, extension.end()
+    if _UNIT.match(text, end):
+        return _COLUMNS
     after = char_at(text, end)
     if is_word(after) or (after in ("-", "/", ":", ".", "\u2013") and is_word(char_at(text, end + 1))):
         return PART_OF_MORE
@@ -134,7 +139,7 @@ def _judge_north_american(text: str, start: int, end: int) -> Span | Refusal:
     if is_word(before) or before in (".", "-", "+", "/"):
         return PART_OF_MORE
     if first == second == " " and text[start] != "(":
-        if _among_columns(text, start, end):
+        if _among_columns(text, start, end) or text[end - 4 : end] in _ROUND:
             return _COLUMNS  # three columns of a table of numbers look the same
         if _named_otherwise(text, start):
             return _NAMED_OTHERWISE
@@ -143,7 +148,11 @@ def _judge_north_american(text: str, start: int, end: int) -> Span | Refusal:
 
 def _judge_local(text: str, start: int, end: int) -> Span | Refusal:
     before = char_at(text, start - 1)
-    if is_word(before) or before in (".", "-", "/", "#", "+", "$", "@", "~") or char_at(text, end) in ("%", "@", "_"):
+    if (
+        is_word(before)
+        or before in (".", "-", "/", "#", "+", "$", "@", "~", "[")
+        or char_at(text, end) in ("%", "@", "_")
+    ):
         return PART_OF_MORE
     return _NAMED_OTHERWISE if _named_otherwise(text, start) else _finish(text, start, end)
 
@@ -165,6 +174,8 @@ def _judge_national(text: str, _start: int, end: int) -> Span | Refusal:
     while len("".join(groups)) > 12 and len(groups) > 2:
         end -= len(groups.pop()) + 1
     if not _is_national(groups, bracketed=text[start] == "("):
+        return _NO_PLAN
+    if "." in written[0] and sum(map(len, groups)) > 11:
         return _NO_PLAN
     if set(text[start:end]) <= set("0123456789 ") and _among_columns(text, start, end):
         return _COLUMNS
@@ -202,7 +213,7 @@ PHONE: Final = Detector(
         Expression(r"\+\(?[1-9][\d (-]", _judge_plus, "a + and a country code"),
         Expression(rf"{EDGE}00[ .-]?[1-9][\d (.-]", _judge_zeros, "00 and a country code", anchor=True),
         Expression(rf"[2-9]\d\d{_NEXT}[2-9]\d\d{_NEXT}\d{{4}}", _judge_north_american, "3, 3 and 4 digits"),
-        Expression(r"\([2-9]\d\d\)[ .-]?[2-9]\d\d[ .-]?\d{4}", _judge_north_american, "an area code in brackets"),
+        Expression(r"\([1-9]\d\d\)[ .-]?\d{3}[ .-]?\d{4}", _judge_north_american, "an area code in brackets"),
         Expression(r"[2-9]\d\d-\d{4}", _judge_local, "3 and 4 digits"),
         Expression(
             rf"{EDGE}0[1-9]\d{{0,3}}(?:\)[ -]?|\) ?/ ?| ?/ ?| ?- ?| \xe2\x80\x93 |[ .]|\xc2\xa0)\d\d[ ./-]?\d",
@@ -211,6 +222,7 @@ PHONE: Final = Detector(
             anchor=True,
         ),
         Expression(r"\([1-9]\d\) ?9?\d{4}[ -]\d{4}\b", _judge_grouped, "an area code in brackets"),
+        Expression(r"\b1[38]00[ -]\d{3}[ -]\d{3}\b", _judge_grouped, "4, 3 and 3 digits"),
         Expression(r"\b[1-9]\d-\d{4}-\d{4}\b", _judge_grouped, "2, 4 and 4 digits"),
         Expression(r"\b1[3-9]\d[ -]\d{4}[ -]\d{4}\b", _judge_grouped, "3, 4 and 4 digits"),
         Expression(r"\b[78][ -]?\(?\d{3}\)?[ -]\d{3}[ -]\d\d[ -]\d\d\b", _judge_grouped, "1, 3, 3, 2 and 2 digits"),

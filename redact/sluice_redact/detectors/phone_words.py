@@ -12,6 +12,9 @@ from sluice_redact.detectors.model import PART_OF_MORE, Expression, Refusal, Spa
 
 _LONGEST: Final = 32
 _FEWEST: Final = 7
+_FEWEST_BARE: Final = 9
+_MERE_GAP: Final = 2
+_SHORT_NOUN: Final = re.compile("cell?|mob|fon[eo]?|portable|gsm|kom.*", re.IGNORECASE)
 _WRITTEN: Final = re.compile(r"\(?\d++\)?(?:[ .\-/\u00a0]{0,2}\(?\d++\)?)*+", re.ASCII)
 _FIRST_DIGITS: Final = re.compile(r"\(?\d\)?[ -]?\(?\d$", re.ASCII)
 _GROUP: Final = re.compile(r"\d+", re.ASCII)
@@ -21,11 +24,11 @@ _DATE_OR_ADDRESS: Final = re.compile(
 _NOUN: Final = (
     r"(?:tele|cell|mobile|smart)?[pP]hone|t[eé]l(?:[eé](?:fono?|phone|fone|foon|fax))?|telefon(?:nummer|u|em|ie|ino)?"
     r"|mobile?|m[oó]vil|mobiltelefon|mobilnummer|handy(?:nummer)?|cell(?:ulare?)?|cel(?:ular)?|mob|fax|gsm|portable"
-    r"|rufnummer|durchwahl|hotline|helpline|msisdn|whatsapp|sms|caller(?:[ _-]?id)?|callee"
-    r"|fon[eo]?|kom[oó]rk\w{1,3}|callback"
+    r"|rufnummer|durchwahl|hotline|helpline|msisdn|whatsapp|sms|fon[eo]?|kom[oó]rk\w{1,3}"
 )
 _VERB: Final = (
-    r"calls?|called|calling|dial|dialed|dialled|dialing|ring|rang|reach|reached|contact|text|texted|ruf(?:en)?|anrufen"
+    r"caller(?:[ _-]?id)?|callee|callback"
+    r"|calls?|called|calling|dial|dialed|dialled|dialing|ring|rang|reach|reached|contact|text|texted|ruf(?:en)?|anrufen"
     r"|erreichen|erreichbar|kontakt|appel(?:er|ez|le)|joignable|contacter|ll[aá]m[ae](?:r|me|nos)?|llamar|chiam(?:are?|ami|ate)"
     r"|bel|bellen|ligue|ligar|zadzwo\w{1,4}|dzwoni\w{1,3}"
 )
@@ -88,17 +91,23 @@ def _judge(text: str, _start: int, end: int) -> Span | Refusal:
     if word is None:
         return _NO_WORD
     # Verbs such as `call` also precede counts and identifiers: a full national number, or one in groups, only.
-    if word["verb"] and not _is_certain(text[start:stop], digits):
+    leads = len(word[0]) - len(word["verb"] or word["noun"]) > _MERE_GAP or "=" in word[0] or ":" in word[0]
+    if word["verb"] and not _is_certain(text[start:stop], digits, leads=leads):
+        return _NO_NUMBER
+    if word["noun"] and stop - start == len(digits) < _FEWEST_BARE and _SHORT_NOUN.fullmatch(word["noun"]):
         return _NO_NUMBER
     return (start, stop) if not is_word(char_at(text, start - 1)) else PART_OF_MORE
 
 
-def _is_certain(written: str, digits: str) -> bool:
+def _is_certain(written: str, digits: str, *, leads: bool) -> bool:
+    """`leads`: whether there is more between word and number than a blank."""
     if len(digits) <= 8:
         return _EIGHT.fullmatch(written) is not None
-    if len(written) > len(digits) or NORTH_AMERICAN.fullmatch(digits):
+    if len(written) > len(digits):
         return True
-    return digits[0] == "0" and len(digits) <= 11
+    if not leads:
+        return digits[0] == "0" and len(digits) <= 11
+    return len(digits) >= 10 and (digits[0] == "0" or len(digits) <= 13)
 
 
 AFTER_WORD: Final = Expression(

@@ -13,6 +13,7 @@ _LONGEST_TOKEN: Final = 4096
 _LONGEST_KEY: Final = 16_384
 """An RSA key of 16,384 bits takes 12.5 KB in PEM."""
 
+_CHECKSUM: Final = Refusal("it is a checksum", final=True)
 _TOKEN_RUNS_ON: Final = Refusal("it runs on, so it is none of these")
 
 
@@ -40,6 +41,8 @@ def _whole(text: str, start: int, end: int) -> Span | Refusal:
 def _alone(text: str, start: int, end: int) -> Span | Refusal:
     """Of a fixed length: one letter or digit more, and it is something else."""
     after = char_at(text, end)
+    if text[max(0, start - 7) : start] in ("sha512-", "sha512:"):
+        return _CHECKSUM
     return _TOKEN_RUNS_ON if after.isascii() and (after.isalnum() or after in ("/", "+", "=")) else (start, end)
 
 
@@ -64,6 +67,10 @@ def _judge_private_key(text: str, start: int, end: int) -> Span | Refusal:
         return start, last.end()
     body = _PEM_BODY.match(text, end, end + _LONGEST_KEY)
     return start, body.end() if body else end
+
+
+def _account_key(_text: str, _start: int, end: int) -> Span | Refusal:
+    return end - 88, end
 
 
 def _signature(text: str, _start: int, end: int) -> Span | Refusal:
@@ -124,7 +131,16 @@ AZURE_KEY: Final = Detector(
     "azure_key",
     (
         Expression(r"[A-Za-z0-9+/]{86}==", _alone, "512 bits in base64"),
-        Expression(r"[?&;]sig=[A-Za-z0-9%+/]{40}", _signature, "a shared access signature", anchor=True),
+        Expression(
+            r"accountkey\s{0,2}[=:]\s{0,2}\"?[A-Za-z0-9+/]{86}==",
+            _account_key,
+            "512 bits after their name",
+            caseless=True,
+            anchor=True,
+        ),
+        Expression(
+            r"(?:[?&;]|\\u0026|%26)sig(?:=|%3D)[A-Za-z0-9%+/]{40}", _signature, "a shared access signature", anchor=True
+        ),
         Expression(r"[A-Za-z0-9_~.-]{3}\dQ~[A-Za-z0-9_~.-]{31}", _extend(r"\w~-"), "a client secret", greedy=True),
     ),
 )
