@@ -28,7 +28,7 @@ _NOT_TOP_LEVEL: Final = re.compile(
 _NO_DOMAIN: Final = Refusal("what follows the @ is no domain: a unit, a file or a version")
 _NO_LOCAL: Final = Refusal("nothing in front of the @ can be a mailbox")
 # `user@` and `user:password@` in front of the host of a URL.
-_USER_OF_URL: Final = re.compile(r"://[^\s/@\"'<>]{0,128}$")
+_USER_OF_URL: Final = re.compile(r":(?://|\\/\\/)[^\s/@\"'<>]{0,128}$")
 _IN_URL: Final = Refusal("it is the user of a URL", final=True)
 _VERSION: Final = re.compile(r"\d+\.\d", re.ASCII)
 
