@@ -13,10 +13,10 @@ from sluice_redact.detectors.secret_names import is_secret_name, snake_case
 
 _LONGEST_NAME: Final = 64
 _LONGEST_VALUE: Final = 1024
-# A name, and what the expression matched behind it: quotes, the sign, or `, "value"` of a pair of name and value.
-_NAME: Final = re.compile(
-    r"([A-Za-z0-9_.$@\-\u00c0-\u00ff]{1,64})(?:\\*[\"'`]?[\s,]{1,16}(?:- )?\\*[\"']?value)?[\s=:>%\"'`\\\]-]*$"
-)
+_BACKWARDS: Final = re.compile(r"[A-Za-z0-9_.$@\-\u00c0-\u00ff]*")
+_SEPARATORS: Final = frozenset(" \t\r\n=:>%\"'`\\]-")
+# What may stand between the name and the value of a pair: `name: password, value: ...`.
+_PAIR: Final = re.compile(r"\\*[\"'`]?[\s,]{1,16}(?:- )?\\*[\"']?value$")
 _ESCAPED: Final = re.compile(r"(?<=\\)u00[0-9a-fA-F]{2}|(?<=%)[0-9a-fA-F]{2}")
 """What an escaped `&` or `?` of a URL leaves at the beginning of a name."""
 # What is between a name and its value, read from the end of the name.
@@ -80,15 +80,23 @@ def _judge_identified(text: str, _start: int, end: int) -> Span | Refusal:
 
 
 def _name(text: str, end: int) -> _Name | None:
-    found = _NAME.search(text, max(0, end - _LONGEST_NAME - 40), end)
-    if found is None:
-        return None
-    start, stop = found.span(1)
+    stop = _before_separators(text, end)
+    if text[max(0, stop - 5) : stop].lower() == "value":
+        pair = _PAIR.search(text, max(0, stop - 28), stop)
+        stop = _before_separators(text, pair.start()) if pair else stop
+    backwards = _BACKWARDS.match(text[max(0, stop - _LONGEST_NAME) : stop][::-1])
+    start = stop - (backwards.end() if backwards else 0)
     escaped = _ESCAPED.match(text, start, stop)
     start = escaped.end() if escaped else start
-    written = text[start:stop].rstrip("-")
+    written = text[start:stop]
     strong = is_secret_name(snake_case(written))
-    return None if strong is None else _Name(written, start, start + len(written), strong)
+    return None if strong is None else _Name(written, start, stop, strong)
+
+
+def _before_separators(text: str, end: int) -> int:
+    while end > 0 and text[end - 1] in _SEPARATORS:
+        end -= 1
+    return end
 
 
 def _judge_quoted(text: str, quoted: re.Match[str], name: _Name, *, in_data: bool) -> Span | Refusal:
@@ -148,6 +156,7 @@ PASSWORD_ASSIGNMENT: Final = Detector(
             "a value after its name",
             caseless=True,
             anchor=True,
+            greedy=True,
         ),
         Expression(
             r"--[a-z0-9-]{0,40}(?:pass(?:word|wd|phrase)?|pwd|secret|token|key) ",

@@ -14,11 +14,11 @@ _TALK: Final = frozenset(
     - -- ... ? ! * # n/a nil no none not null ok off on yes true false undefined unknown unset empty missing absent
     required optional invalid valid incorrect correct wrong expired expires expiring rejected accepted denied failed
     failure success changed updated reset revoked rotated generated created deleted removed set unchanged provided
-    present redacted masked hidden filtered obfuscated sanitized string str bytes int bool boolean object text type value
-    values password passwd token secret key apikey placeholder example your_password your-password yourpassword
-    your_token your_api_key your-api-key the this for is was has must should will can cannot basic bearer digest enabled disabled
-    default prompt ask stdin file env md5 sha1 sha256 bcrypt scram-sha-256 plaintext read write erforderlich ungültig
-    falsch abgelaufen requis invalide expiré requerido inválida caducada
+    present redacted masked hidden filtered obfuscated sanitized string str bytes int bool boolean object text type
+    value values password passwd token secret key apikey placeholder example your_password your-password
+    yourpassword your_token your_api_key your-api-key the this for is was has must should will can cannot basic
+    bearer digest enabled disabled default prompt ask stdin file env md5 sha1 sha256 bcrypt scram-sha-256 plaintext
+    read write erforderlich ungültig falsch abgelaufen requis invalide expiré requerido inválida caducada
     """.split()  # noqa: SIM905 - a list of words is read as one
 )
 # Whole references only, since a password may begin with any of these characters.
