@@ -42,9 +42,12 @@ async def slow(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SlowLa
         yield lane
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _slow_things_begin_early(request: pytest.FixtureRequest) -> None:
-    if any("slow" in getattr(item, "fixturenames", ()) for item in request.session.items):
+    """With the first test that uses the other stack: they are together, in whichever process."""
+    if "sluice" in request.fixturenames and any(
+        "slow" in getattr(item, "fixturenames", ()) for item in request.session.items
+    ):
         request.getfixturevalue("slow")
 
 
