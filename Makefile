@@ -24,8 +24,10 @@ up: setup ## Start everything on this machine and print the curl to try
 demo: setup ## Send real lines through a temporary stack and verify the result
 	@exec $(BIN)/sluice demo $(ARGS)
 
-test: setup ## Run all tests
-	$(BIN)/python -m pytest $(ARGS)
+# Most of their time is waiting, so there may be more of them than processors; JOBS=0: one test after the other.
+JOBS ?= 3
+test: setup ## Run all tests, in JOBS processes
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 unit: setup ## Run the pure tests only
 	$(BIN)/python -m pytest tests/unit $(ARGS)

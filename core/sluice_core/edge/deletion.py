@@ -13,7 +13,7 @@ import msgspec
 
 from sluice_core.edge.broker import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, Broker
 from sluice_core.edge.heartbeats import Roster
-from sluice_core.edge.lanes import acknowledged_floor, delete_stream, lane_exists, last_sequence
+from sluice_core.edge.lanes import delete_stream, lane_exists, lane_progress, last_sequence
 from sluice_core.edge.letters import count_letters, purge_letters
 from sluice_core.edge.provision import Provisioner
 from sluice_core.edge.registry import Claim
@@ -115,9 +115,9 @@ class Deletion:
 
     async def _has_finished(self, lane: str, target: int) -> bool:
         try:
+            progress = await lane_progress(self._broker, lane)
             # A stream that was lost and made again begins anew: what was in the old one will never be finished.
-            remade = await last_sequence(self._broker, lane) < target
-            return remade or await acknowledged_floor(self._broker, lane) >= target
+            return progress.last < target or progress.finished >= target
         except ApiError as error:
             if error.err_code == CONSUMER_NOT_FOUND:  # it comes back with the next repair
                 return False

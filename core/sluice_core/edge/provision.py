@@ -19,7 +19,7 @@ from sluice_core.edge.bucket import due_revision, read_entry, write_config
 from sluice_core.edge.lanes import DEAD_LETTERS_BYTES, ensure_consumer, ensure_stream, lane_definition
 from sluice_core.edge.registry import Claim, IssuedKey, Owner, Registry
 from sluice_core.edge.secrets import SecretStore, TenantSecret, password_digest
-from sluice_core.edge.store import Client
+from sluice_core.edge.store import Client, translated
 from sluice_core.errors import ApiError, BrokerUnavailable, ProvisionError, TenantNotFound
 from sluice_core.keys import generate_key, key_digest, key_id
 from sluice_core.limits import DEFAULT_LIMITS, MIB, Limits
@@ -63,21 +63,24 @@ class Provisioner:
     async def apply(self, tenant: Tenant, *, owner_uid: str = "", namespace_uid: str = "") -> Claim:
         """Create the tenant or bring it to what the manifest says now.
 
-        Its policy is taken to be one that was tried. Raises TenantConflict for another owner's id.
+        Its policy is taken to be one that was tried. Raises TenantConflict for another owner's id, and BrokerError,
+        StoreUnavailable or ProvisionError for what did not work now.
         """
         owner = Owner(tenant.namespace, tenant.name, owner_uid, namespace_uid)
-        claim = await self.registry.claim(tenant.tenant_id, owner, uid=random.token_hex(8))
-        wanted = self._resolve(tenant, claim)
-        names = [key.name for key in tenant.spec.keys]
-        claim = await self.registry.record(claim, deletion_policy=tenant.spec.deletion_policy)
-        return await self._reconcile(claim, wanted, names)
+        with translated():
+            claim = await self.registry.claim(tenant.tenant_id, owner, uid=random.token_hex(8))
+            wanted = self._resolve(tenant, claim)
+            names = [key.name for key in tenant.spec.keys]
+            claim = await self.registry.record(claim, deletion_policy=tenant.spec.deletion_policy)
+            return await self._reconcile(claim, wanted, names)
 
     async def set_keys(self, tenant_id: str, names: Sequence[str]) -> Claim:
         """Issue keys for new names and revoke the keys of names left out; everything else stays."""
-        claim = await self.find(tenant_id)
-        if claim.config is None:
-            raise TenantNotFound(f"tenant {tenant_id} was never completely provisioned: apply it again")
-        return await self._reconcile(claim, claim.config, names)
+        with translated():
+            claim = await self.find(tenant_id)
+            if claim.config is None:
+                raise TenantNotFound(f"tenant {tenant_id} was never completely provisioned: apply it again")
+            return await self._reconcile(claim, claim.config, names)
 
     async def find(self, tenant_id: str) -> Claim:
         """The claim of a tenant that lives. Raises TenantNotFound."""

@@ -5,9 +5,9 @@ acknowledged by a majority of the replica set; anything less raises StoreUnavail
 make every write repeatable.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import bson
@@ -73,6 +73,15 @@ def connect(uri: str, *, timeout_ms: int = 10_000, **options: Any) -> Client:
     return AsyncIOMotorClient(
         uri, timeoutMS=timeout_ms, serverSelectionTimeoutMS=timeout_ms, tz_aware=True, appname="sluice", **options
     )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Inside, what the driver raises becomes StoreUnavailable, or the one of its kinds that says more."""
+    try:
+        yield
+    except PyMongoError as error:
+        raise _translate(error) from error
 
 
 def encode_fields(fields: Mapping[str, Any]) -> bytes:
