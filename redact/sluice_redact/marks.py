@@ -1,6 +1,6 @@
 """Marks: what stands in a text instead of a hit, and how it is known again when the text comes back.
 
-Invariant: a mark shows nothing of the value but what its action promises, and `Marks.pattern` finds every mark that
+Invariant: a mark shows nothing of the value but what its action promises, and `mark_pattern` finds every mark that
 `Marks.make` makes.
 """
 
