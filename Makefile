@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.sluice-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test unit faults lint types layers check redaction-report bench lock clean
+.PHONY: help setup up demo test unit faults crashes lint types layers check redaction-report bench bench-operator lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ SEEDS ?= 1-20
 faults: setup ## Kill processes at random moments under load, 20 times or as SEEDS says
 	$(BIN)/python -m pytest tests/faults --seed $(SEEDS) $(ARGS)
 
+crashes: setup ## Kill the operator at every single write (needs a kube-apiserver, see docs/operator.md)
+	$(BIN)/python -m pytest tests/operator/test_crashes.py --crash-every 1 $(ARGS)
+
 lint: setup ## Check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,6 +57,9 @@ redaction-report: setup ## Measure precision and recall of redaction on the labe
 
 bench: setup ## Measure speed against ceilings of the same run
 	$(BIN)/python -m bench $(ARGS)
+
+bench-operator: setup ## Measure the operator with 100, 250 and 500 Tenants (needs a kube-apiserver)
+	PYTHONPATH=tests $(BIN)/python -m bench.operating $(ARGS)
 
 lock: setup ## Write requirements.lock from what is installed
 	$(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check > requirements.lock

@@ -178,6 +178,32 @@ def delete(
         session.say(f"tenant {tenant} is deleted; its database is retained, and comes back when it is applied again")
 
 
+@app.command(epilog="Example: sluice tenants release team-a --yes")
+def release(
+    context: typer.Context,
+    tenant: TenantArgument,
+    yes: Yes = False,
+    data: DataDir = DEFAULT_DATA,
+    json: Json = False,
+) -> None:
+    """Let whoever applies a Tenant with this id next have it, and the database that was retained for its former owner.
+
+    Otherwise only the same Tenant, by namespace and name, gets a retained database back.
+    """
+    session = session_of(context)
+    confirm(f"Release {tenant}? The next Tenant with this id gets what was stored under it.", yes=yes)
+    claim = run(_release(data, tenant))
+    if json:
+        session.json({"tenant": claim.id, "state": claim.state})
+    else:
+        session.say(f"tenant id {tenant} is released: the next Tenant that names it gets its database")
+
+
+async def _release(data: Path, tenant_id: str) -> "Claim":
+    async with open_rights(data) as rights:
+        return await rights.provisioner.registry.release(tenant_id)
+
+
 async def _policy(data: Path, tenant_id: str) -> str:
     async with open_rights(data) as rights:
         claim = await rights.provisioner.registry.get(tenant_id)

@@ -16,8 +16,12 @@
     ├── DocumentError        the document is what is wrong, whenever it is tried
     │   ├── Unencodable          BSON cannot hold it
     │   └── WriteRefused         the database refuses it; carries its code
-    └── ProvisionError       a tenant could not be brought to what its manifest says
+    └── ProvisionError       a tenant could not be brought to what its manifest says; carries the Reason
         ├── TenantConflict       the id belongs to somebody else
+        │   └── TenantRetained       whose Tenant is gone, and whose database is kept
+        ├── TenantLeaving        the id is its owner's, who is being deleted
+        ├── NoRoom               the broker has no disk for another lane
+        ├── SecretConflict       something that is not ours is where the tenant's secret belongs
         └── TenantNotFound       no such tenant
 
 Invariant: a message never contains a secret or log text, since messages reach logs and answers.
@@ -25,7 +29,15 @@ Invariant: a message never contains a secret or log text, since messages reach l
 
 import msgspec
 
-from sluice_core.reasons import Reason
+from sluice_core.reasons import (
+    DELETING,
+    NO_ROOM_FOR_LANE,
+    NOT_PROVISIONED,
+    SECRET_CONFLICT,
+    TENANT_ID_CONFLICT,
+    TENANT_ID_RETAINED,
+    Reason,
+)
 
 
 class SluiceError(Exception):
@@ -117,9 +129,37 @@ class WriteRefused(DocumentError):
 class ProvisionError(SluiceError):
     """A tenant could not be brought to what its manifest says."""
 
+    reason: Reason = NOT_PROVISIONED
+
 
 class TenantConflict(ProvisionError):
     """The tenant id belongs to another owner."""
+
+    reason = TENANT_ID_CONFLICT
+
+
+class TenantRetained(TenantConflict):
+    """The tenant id belongs to a former owner, whose database is kept."""
+
+    reason = TENANT_ID_RETAINED
+
+
+class TenantLeaving(ProvisionError):
+    """The tenant id's owner is being deleted."""
+
+    reason = DELETING
+
+
+class NoRoom(ProvisionError):
+    """The broker has no room for another lane."""
+
+    reason = NO_ROOM_FOR_LANE
+
+
+class SecretConflict(ProvisionError):
+    """Where the tenant's secret belongs there is one that is not ours; it was left as it is."""
+
+    reason = SECRET_CONFLICT
 
 
 class TenantNotFound(ProvisionError):

@@ -48,10 +48,11 @@ def load_tenants(text: str) -> list[Tenant]:
         raise ManifestError("this is not YAML: a number or date in it is none, or a tag is wrong") from None
     if not documents:
         raise ManifestError("there is no document in it")
-    return [_read_tenant(document, f"document {number}") for number, document in enumerate(documents, 1)]
+    return [read_tenant(document, f"document {number}") for number, document in enumerate(documents, 1)]
 
 
-def _read_tenant(document: Any, where: str) -> Tenant:
+def read_tenant(document: Any, where: str = "the Tenant") -> Tenant:
+    """The Tenant that a document is, also as the API server returns it. Raises ManifestError."""
     if not isinstance(document, dict):
         raise ManifestError(f"{where}: a Tenant is a mapping with apiVersion, kind, metadata and spec")
     if document.get("apiVersion") != API_VERSION or document.get("kind") != KIND:

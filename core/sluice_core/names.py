@@ -12,6 +12,8 @@ TENANT_ID = re.compile(r"[a-z0-9]([a-z0-9_-]{0,38}[a-z0-9])?")
 STANDARD_LANE = "standard"
 DEDICATED_LANE_PREFIX = "t-"
 
+CLOSED_PREFIX = "closed."
+
 WORKERS = "workers"
 """Durable consumer of every lane; NATS permissions are written against this name."""
 
@@ -53,6 +55,11 @@ def lane_stream(lane: str) -> str:
 def lane_subject(lane: str) -> str:
     """Subject that ingest publishes a lane's envelopes to."""
     return f"logs.{lane}"
+
+
+def closed_subject(lane: str) -> str:
+    """Subject of a lane that takes nothing more: nobody may publish there."""
+    return CLOSED_PREFIX + lane
 
 
 def dead_letter_subject(tenant_id: str) -> str:

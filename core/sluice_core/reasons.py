@@ -22,6 +22,11 @@ class Reason(msgspec.Struct, frozen=True):
     sentence: str
     """For a person: what happened and what to do. Never contains data of the request."""
 
+    @property
+    def word(self) -> str:
+        """The code as a condition's reason: `tenant_id_conflict` is `TenantIdConflict`."""
+        return "".join(part.capitalize() for part in self.code.split("_"))
+
 
 # -- the request as such ---------------------------------------------------------------------------------------------
 MALFORMED_JSON: Final = Reason(
@@ -131,5 +136,43 @@ STORE_REFUSES: Final = Reason(
     "store_refuses", 0, False, "The tenant's database does not take records now: they are parked and tried again."
 )
 BUFFERED: Final = Reason("buffered", 0, False, "The tenant's suspension is Buffer: its records wait until that ends.")
+
+# -- the Tenant object -----------------------------------------------------------------------------------------------
+PROVISIONED: Final = Reason("provisioned", 0, False, "Everything that the tenant needs is there.")
+CAPPED: Final = Reason("capped", 0, False, "All is there, with less of something than asked for: the platform caps it.")
+NOT_PROVISIONED: Final = Reason("not_provisioned", 0, False, "The tenant is not as its manifest says yet.")
+WAITING: Final = Reason("waiting", 0, False, "Something that this depends on is not there yet.")
+DELETING: Final = Reason("deleting", 0, False, "The tenant is being deleted.")
+TENANT_ID_CONFLICT: Final = Reason(
+    "tenant_id_conflict", 0, False, "The tenant id belongs to another Tenant: choose another spec.tenantId."
+)
+TENANT_ID_RETAINED: Final = Reason(
+    "tenant_id_retained",
+    0,
+    False,
+    "The database of this id is kept for its former owner: choose another tenantId.",
+)
+TENANT_ID_NOT_ALLOWED: Final = Reason(
+    "tenant_id_not_allowed", 0, False, "The platform wants ids that begin with the namespace: choose another tenantId."
+)
+DEDICATED_NOT_ALLOWED: Final = Reason(
+    "dedicated_not_allowed", 0, False, "The platform does not allow another lane of one's own in this namespace."
+)
+NO_ROOM_FOR_LANE: Final = Reason("no_room_for_lane", 0, False, "The broker's disk has no room for another lane.")
+TEMPLATE_MISSING: Final = Reason(
+    "template_missing", 0, False, "The ConfigMap with the workers' pod template is missing or cannot be read."
+)
+SCALER_NOT_READY: Final = Reason("scaler_not_ready", 0, False, "KEDA cannot scale the lane's workers.")
+LANE_MOVING: Final = Reason("lane_moving", 0, False, "New lines take the new lane; what is in the old one is finished.")
+SECRET_CONFLICT: Final = Reason(
+    "secret_conflict", 0, False, "A Secret of that name exists and is not ours: remove it or rename the Tenant."
+)
+STORE_UNAVAILABLE: Final = Reason("store_unavailable", 0, False, "The database does not answer: it is tried again.")
+CLUSTER_REFUSED: Final = Reason("cluster_refused", 0, False, "The API server refuses what the tenant needs.")
+INVALID_SPEC: Final = Reason("invalid_spec", 0, False, "The spec is not valid: see the message.")
+POLICY_INVALID: Final = Reason("policy_invalid", 0, False, "The redaction policy cannot be used: see the message.")
+POLICY_TEST_FAILED: Final = Reason(
+    "policy_test_failed", 0, False, "A test of the redaction policy fails: the policy before stays in force."
+)
 
 ALL: Final = {reason.code: reason for reason in list(globals().values()) if isinstance(reason, Reason)}

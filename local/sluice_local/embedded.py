@@ -16,7 +16,7 @@ import msgspec
 
 from sluice_core.edge.broker import Msg
 from sluice_core.edge.keeper import Keeper
-from sluice_core.edge.lanes import lane_exists
+from sluice_core.edge.lanes import lanes_of, list_streams
 from sluice_core.edge.registry import Claim
 from sluice_core.edge.replica_set import set_up_replica_set
 from sluice_core.edge.tenants_view import TenantsView
@@ -193,13 +193,12 @@ class EmbeddedStack:
         while True:
             await asyncio.sleep(_REFRESH_SECONDS)
             try:
-                wanted = self._wanted_lanes()
-                for lane in self._view.lanes() - wanted - self._idle_lanes:
-                    if await lane_exists(self.rights.broker, lane):
-                        wanted.add(lane)  # its tenant is going, which waits until a worker has finished the lane
+                # A lane that no tenant takes any more has to be finished all the same before its stream can go.
+                there = lanes_of(await list_streams(self.rights.broker)) - self._idle_lanes
+                wanted = self._wanted_lanes() | there
                 for lane in wanted - self.workers.keys():
                     await self.start_worker(lane)
-                for lane in self.workers.keys() - wanted:
+                for lane in self.workers.keys() - wanted - there:
                     await end(self._supervision.pop(self.workers[lane].name))
                     await self.workers.pop(lane).stop()
                 self._write_endpoints()

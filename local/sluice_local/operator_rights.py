@@ -13,6 +13,7 @@ import msgspec
 
 from sluice_core.edge.broker import Broker
 from sluice_core.edge.deletion import Deletion
+from sluice_core.edge.heartbeats import Roster
 from sluice_core.edge.provision import Platform, Provisioner
 from sluice_core.edge.repair import Repair
 from sluice_core.edge.store import Client, connect
@@ -49,8 +50,9 @@ class OperatorRights:
             dedicated_lane_max_bytes=DEDICATED_LANE_BYTES,
         )
         self.provisioner = Provisioner(self.broker, self.client, self.secrets, platform)
-        self.repair = Repair(self.broker, self.provisioner)
-        self.deletion = Deletion(self.broker, self.provisioner, self.secrets)
+        roster = Roster(self.broker)
+        self.repair = Repair(self.broker, self.provisioner, roster=roster)
+        self.deletion = Deletion(self.broker, self.provisioner, self.secrets, roster=roster)
 
     async def close(self) -> None:
         """Close both connections."""

@@ -13,6 +13,7 @@ import pytest
 from sluice_core.edge.broker import Msg
 from sluice_core.edge.bucket import read_bucket, read_snapshot
 from sluice_core.edge.keeper import KEEP_SECONDS
+from sluice_core.edge.repair import Mended
 from sluice_core.errors import BrokerError
 from sluice_core.names import (
     DLQ_STREAM,
@@ -409,7 +410,7 @@ async def test_a_round_that_finds_nothing_says_and_changes_nothing(stack: Sluice
     await stack.tenant("fine", lane="Dedicated")
     await stack.stack.rights.repair.run()
     before = await stack.broker.api(f"STREAM.INFO.{TENANTS_STREAM}")
-    said: list[str] = []
+    said: list[Mended] = []
     await stack.stack.rights.repair.run(said.append)
     assert said == []
     assert (await stack.broker.api(f"STREAM.INFO.{TENANTS_STREAM}"))["state"] == before["state"]

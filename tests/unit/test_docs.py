@@ -26,7 +26,7 @@ def test_every_relative_link_leads_to_a_file(document: Path) -> None:
 
 def test_every_setting_a_document_names_exists() -> None:
     known = {"SLUICE_NATS_SERVER", "SLUICE_MONGOD", "SLUICE_KEY"}
-    for room in ("ingest", "worker"):
+    for room in ("ingest", "worker", "operator"):
         text = (ROOT / room / f"sluice_{room}" / "settings.py").read_text()
         known |= {f"SLUICE_{name.upper()}" for name in re.findall(r"^    (\w+): ", text, re.MULTILINE)}
     named = {name for document in DOCUMENTS for name in re.findall(r"SLUICE_[A-Z_]+[A-Z]", document.read_text())}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice_core.edge.keeper import KEEP_SECONDS, Keeper
-from sluice_core.edge.repair import _name, _Turns
+from sluice_core.edge.repair import Mended, _name, _Turns
 from sluice_core.errors import BrokerUnavailable
 from unit.virtual import now, run
 
@@ -28,13 +28,13 @@ class _Repair:
         self.mended: list[str] = []
         self.seconds = 0.0
 
-    async def run(self, say: Callable[[str], None]) -> None:
+    async def run(self, say: Callable[[Mended], None]) -> None:
         self.rounds.append(now())
         await asyncio.sleep(self.seconds)
         if self.trouble is not None:
             raise self.trouble
         while self.mended:
-            say(self.mended.pop())
+            say(Mended("entry", self.mended.pop()))
 
 
 class _Kept:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sluice_core.edge.provision import _next_revision
+from sluice_core.edge.provision import next_revision
 from sluice_core.edge.registry import Claim, Owner
 from sluice_core.limits import Limits
 from sluice_core.tenant import KeyConfig, RedactionConfig, TenantConfig
@@ -23,18 +23,18 @@ _CURRENT = config(revision=5, policy_revision=3, keys=(KeyConfig("default", "d")
 
 
 def test_the_first_config_has_the_first_revision() -> None:
-    made = _next_revision(_claim(None, 0), config(revision=0))
+    made = next_revision(_claim(None, 0), config(revision=0))
     assert (made.revision, made.policy_revision) == (1, 1)
 
 
 def test_an_id_that_had_a_life_before_goes_on_counting() -> None:
-    made = _next_revision(_claim(None, 41), config(revision=0))
+    made = next_revision(_claim(None, 41), config(revision=0))
     assert (made.revision, made.policy_revision) == (42, 42)
 
 
 def test_nothing_changed_is_no_new_revision() -> None:
     wanted = msgspec.structs.replace(_CURRENT, revision=99, policy_revision=1)
-    assert _next_revision(_claim(_CURRENT, 5), wanted) is _CURRENT
+    assert next_revision(_claim(_CURRENT, 5), wanted) is _CURRENT
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,12 @@ def test_nothing_changed_is_no_new_revision() -> None:
 )
 def test_any_change_is_a_new_revision_of_the_same_policy(change: dict[str, Any]) -> None:
     wanted = msgspec.structs.replace(_CURRENT, **change)
-    made = _next_revision(_claim(_CURRENT, 5), wanted)
+    made = next_revision(_claim(_CURRENT, 5), wanted)
     assert made == msgspec.structs.replace(wanted, revision=6, policy_revision=3)
 
 
 def test_another_policy_is_a_new_revision_of_both() -> None:
-    made = _next_revision(
+    made = next_revision(
         _claim(_CURRENT, 5), msgspec.structs.replace(_CURRENT, redaction=RedactionConfig({"email": "Keep"}))
     )
     assert (made.revision, made.policy_revision) == (6, 6)

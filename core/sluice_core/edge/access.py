@@ -5,6 +5,7 @@ privilege is what lets a late worker write, so revoking it is how a dropped data
 `ensure_*` compares first and returns whether it changed anything.
 """
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -34,6 +35,9 @@ class Access:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._granting = asyncio.Lock()
+        self._asked: set[str] = set()
+        self._asking: asyncio.Task[set[str]] | None = None
 
     async def ensure_worker(self, password: str) -> bool:
         """The workers' role, empty at first, and their user; its password is set when the user is new."""
@@ -81,11 +85,24 @@ class Access:
         return changed
 
     async def ensure_worker_privilege(self, tenant_id: str) -> bool:
-        """Let workers write this tenant's logs; takes effect at once, also on open connections."""
-        if tenant_id in await self.privileged():
-            return False
-        await self.grant_worker_privileges([tenant_id])
-        return True
+        """Let workers write this tenant's logs; takes effect at once, also on open connections.
+
+        However many ask at a time, one look and one change serve them all: each of either costs as much as there are
+        tenants.
+        """
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._grant_missing(self._asked))
+        asked, asking = self._asked, self._asking
+        asked.add(tenant_id)
+        return tenant_id in await asyncio.shield(asking)
+
+    async def _grant_missing(self, asked: set[str]) -> set[str]:
+        async with self._granting:
+            self._asking, self._asked = None, set()  # whoever comes later is not in the look that begins now
+            missing = asked - await self.privileged()
+            if missing:
+                await self.grant_worker_privileges(sorted(missing))
+            return missing
 
     async def grant_worker_privileges(self, tenant_ids: Iterable[str]) -> None:
         """As `ensure_worker_privilege`, of several tenants and without a look first."""
@@ -105,13 +122,12 @@ class Access:
     async def ensure_reader(self, tenant_id: str, password: str, *, known: bool) -> bool:
         """The tenant's reader. `known`: its password is believed to be this one already."""
         database = self._client[tenant_database(tenant_id)]
-        exists = bool((await database.command("usersInfo", reader_user(tenant_id)))["users"])
-        if exists and known:
+        users = (await database.command("usersInfo", reader_user(tenant_id)))["users"]
+        roles = [{"role": "read", "db": database.name}]
+        if users and known and users[0]["roles"] == roles:
             return False
-        command = "updateUser" if exists else "createUser"
-        await database.command(
-            command, reader_user(tenant_id), pwd=password, roles=[{"role": "read", "db": database.name}]
-        )
+        command = "updateUser" if users else "createUser"
+        await database.command(command, reader_user(tenant_id), pwd=password, roles=roles)
         return True
 
     async def drop_reader(self, tenant_id: str) -> None:

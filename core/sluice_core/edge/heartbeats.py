@@ -46,9 +46,10 @@ class Roster:
         self._listening_since = float("inf")
 
     async def start(self) -> None:
-        """Listen, also after reconnecting; hear `on_heartbeat` called for each."""
-        await self._broker.subscribe(HEARTBEATS, self._take)
-        self._listening_since = _now()
+        """Listen, also after reconnecting; hear `on_heartbeat` called for each. Again: nothing happens."""
+        if self._listening_since == float("inf"):
+            self._listening_since = _now()
+            await self._broker.subscribe(HEARTBEATS, self._take)
 
     def live(self) -> list[Heartbeat]:
         """The latest of each process that is alive."""

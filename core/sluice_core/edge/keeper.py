@@ -7,11 +7,11 @@ says so once; what it does, it says in one line each.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from sluice_core.edge.broker import Broker
-from sluice_core.edge.repair import Repair
+from sluice_core.edge.repair import Mended, Repair
 from sluice_core.errors import SluiceError
 
 log = logging.getLogger(__name__)
@@ -25,8 +25,15 @@ _LOOK_SECONDS = 0.25
 class Keeper:
     """Runs the repair every `KEEP_SECONDS`, and at once after the broker came back."""
 
-    def __init__(self, broker: Broker, repair: Repair, lock: asyncio.Lock) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        repair: Repair,
+        lock: asyncio.Lock,
+        on_mended: Callable[[Mended], None] = lambda _: None,
+    ) -> None:
         """`lock` is held during a round, and by whatever else provisions in this process."""
+        self._on_mended = on_mended
         self._broker = broker
         self._repair = repair
         self._lock = lock
@@ -59,7 +66,7 @@ class Keeper:
             if self._held_still:
                 return
             try:
-                await self._repair.run(log.warning)
+                await self._repair.run(self._say)
             except SluiceError as error:
                 if not self._waiting:
                     log.warning("repairs have to wait", extra={"error": str(error)})
@@ -70,3 +77,7 @@ class Keeper:
                 if self._waiting:
                     log.info("repairs go on")
                 self._waiting = False
+
+    def _say(self, mended: Mended) -> None:
+        log.warning(mended.sentence)
+        self._on_mended(mended)

@@ -5,13 +5,21 @@ configuration is read, changed and written back. Invariant: `ensure_*` changes n
 never empties or deletes a stream.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from sluice_core.edge.broker import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, Broker
 from sluice_core.errors import ApiError
 from sluice_core.limits import MAX_MESSAGE_BYTES, MIB
-from sluice_core.names import DLQ_STREAM, TENANTS_BUCKET, TENANTS_STREAM, WORKERS, lane_stream, lane_subject
+from sluice_core.names import (
+    DLQ_STREAM,
+    TENANTS_BUCKET,
+    TENANTS_STREAM,
+    WORKERS,
+    closed_subject,
+    lane_stream,
+    lane_subject,
+)
 
 ACK_WAIT_SECONDS = 30
 """Time without an acknowledgement or a sign of life after which a message is delivered again."""
@@ -133,6 +141,39 @@ async def ensure_consumer(broker: Broker, stream: str) -> bool:
     return True
 
 
+async def close_lane(broker: Broker, lane: str) -> None:
+    """Let a lane take nothing more; what is in it stays until workers have finished it. None of that name is fine."""
+    name = lane_stream(lane)
+    wanted = {"subjects": [closed_subject(lane)]}
+    try:
+        info = await broker.api(f"STREAM.INFO.{name}")
+        if not holds(info["config"], wanted):
+            await broker.api(f"STREAM.UPDATE.{name}", {**info["config"], **wanted})
+    except ApiError as error:
+        if error.err_code != STREAM_NOT_FOUND:
+            raise
+
+
+async def empty_stream(broker: Broker, name: str) -> int:
+    """Throw away what is in a stream; returns how many messages. None of that name is fine."""
+    try:
+        answer = await broker.api(f"STREAM.PURGE.{name}")
+    except ApiError as error:
+        if error.err_code != STREAM_NOT_FOUND:
+            raise
+        return 0
+    return int(answer.get("purged", 0))
+
+
+async def delete_consumer(broker: Broker, lane: str) -> None:
+    """Delete a lane's consumer; none there is fine."""
+    try:
+        await broker.api(f"CONSUMER.DELETE.{lane_stream(lane)}.{WORKERS}")
+    except ApiError as error:
+        if error.err_code not in {STREAM_NOT_FOUND, CONSUMER_NOT_FOUND}:
+            raise
+
+
 async def delete_stream(broker: Broker, name: str) -> None:
     """Delete a stream; none of that name is fine."""
     try:
@@ -164,6 +205,20 @@ async def lane_progress(broker: Broker, lane: str) -> Progress:
     return Progress(last, max(gone, int(info["ack_floor"]["stream_seq"])))
 
 
+async def lane_is_finished(broker: Broker, lane: str, target: int) -> bool:
+    """Whether everything up to sequence `target` is finished, or was lost with its stream."""
+    try:
+        progress = await lane_progress(broker, lane)
+    except ApiError as error:
+        if error.err_code == CONSUMER_NOT_FOUND:  # it comes back with the next repair
+            return False
+        if error.err_code != STREAM_NOT_FOUND:
+            raise
+        return True
+    # A stream that was lost and made again begins anew: what was in the old one will never be finished.
+    return progress.last < target or progress.finished >= target
+
+
 async def last_sequence(broker: Broker, lane: str) -> int:
     """Sequence of the newest message the lane ever took."""
     info = await broker.api(f"STREAM.INFO.{lane_stream(lane)}")
@@ -179,6 +234,12 @@ async def list_streams(broker: Broker) -> dict[str, dict[str, Any]]:
         found.update((info["config"]["name"], info) for info in page)
         if not page or len(found) >= answer["total"]:
             return found
+
+
+def lanes_of(streams: Iterable[str]) -> set[str]:
+    """The lanes among these names of streams."""
+    prefix = lane_stream("")
+    return {name.removeprefix(prefix) for name in streams if name.startswith(prefix)}
 
 
 def holds(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -13,8 +13,8 @@ from pymongo.errors import DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
 from sluice_core.edge.store import Client
-from sluice_core.errors import ProvisionError, TenantConflict
-from sluice_core.names import REGISTRY_COLLECTION, REGISTRY_DATABASE
+from sluice_core.errors import ProvisionError, TenantConflict, TenantLeaving, TenantRetained
+from sluice_core.names import REGISTRY_COLLECTION, REGISTRY_DATABASE, STANDARD_LANE
 from sluice_core.tenant import TenantConfig
 
 State = Literal["Active", "Deleting", "Retained", "Erased"]
@@ -27,6 +27,10 @@ class Owner(msgspec.Struct, frozen=True):
     name: str
     uid: str = ""
     namespace_uid: str = ""
+
+
+NOBODY = Owner("", "")
+"""Of an id that was released."""
 
 
 class IssuedKey(msgspec.Struct, frozen=True):
@@ -52,7 +56,13 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
     reader_digest: str = ""
     """Digest of the password the tenant's reader was last given."""
+    reader_active: bool = False
+    """Whether the database is known to have taken it."""
+    closing: tuple[str, ...] = ()
+    """Lanes it moved away from, in which something of it may still be; and one that it is about to move into."""
     claimed_at: datetime
+    ended_at: datetime | None = None
+    """When its deletion was complete."""
     erased: dict[str, int] = {}
     """What there was when its deletion began to remove things: documents, parked letters, dead letters."""
 
@@ -74,20 +84,27 @@ class Registry:
         """Every claim, by tenant id."""
         return [_decode(document) async for document in self._claims.find().sort("_id", 1)]
 
+    async def dedicated(self) -> set[str]:
+        """The living tenants that have a lane of their own."""
+        found = self._claims.find({"state": "Active", "config.lane": {"$ne": STANDARD_LANE}, "config": {"$ne": None}})
+        return {document["_id"] async for document in found}
+
     async def claim(self, tenant_id: str, owner: Owner, uid: str) -> Claim:
         """Claim an id, or adopt the claim that is already this owner's.
 
         `uid` is used for a new claim, and for one whose data was erased. A retained database goes back to its owner
-        with the uid it had. Raises TenantConflict.
+        with the uid it had. Raises TenantConflict, TenantLeaving.
         """
-        fresh = Claim(id=tenant_id, uid=uid, owner=owner, state="Active", revision=0, claimed_at=datetime.now(UTC))
-        try:
-            await self._claims.insert_one(_encode(fresh))
-        except DuplicateKeyError:
-            pass
-        else:
-            return fresh
         current = await self.get(tenant_id)
+        if current is None:
+            now = datetime.now(UTC).replace(microsecond=0)
+            fresh = Claim(id=tenant_id, uid=uid, owner=owner, state="Active", revision=0, claimed_at=now)
+            try:
+                await self._claims.insert_one(_encode(fresh))
+            except DuplicateKeyError:  # somebody was quicker
+                current = await self.get(tenant_id)
+            else:
+                return fresh
         if current is None:
             raise ProvisionError(f"the claim on {tenant_id} was released while it was read: try again")
         if current.state == "Erased":
@@ -99,22 +116,39 @@ class Registry:
                 "keys": [],
                 "config": None,
                 "reader_digest": "",
+                "reader_active": False,
                 "erased": {},
+                "ended_at": None,
             }
             return await self._change(current, change)
-        if not _same_owner(current.owner, owner):
+        released = current.state == "Retained" and current.owner == NOBODY
+        if not released and not same_owner(current.owner, owner):
+            if current.state == "Retained":
+                raise TenantRetained(
+                    f"the database of tenant id {tenant_id} is kept for a former owner: choose another "
+                    f"spec.tenantId, or have it released by an administrator (sluice tenants release {tenant_id})"
+                )
             raise TenantConflict(f"tenant id {tenant_id} belongs to another Tenant: choose another spec.tenantId")
         if current.state == "Deleting":
-            raise ProvisionError(f"tenant {tenant_id} is being deleted: wait until that is done")
+            raise TenantLeaving(f"tenant {tenant_id} is being deleted: wait until that is done")
+        change = {"owner": msgspec.to_builtins(owner)}
         if current.state == "Retained":
-            return await self._change(current, {"state": "Active"})
-        return current
+            return await self._change(current, {**change, "state": "Active", "ended_at": None})
+        # The same Tenant made anew: its object was removed without us.
+        return current if current.owner == owner else await self._change(current, change)
+
+    async def release(self, tenant_id: str) -> Claim:
+        """Let whoever claims a retained id next have it, and the database that was kept. Raises ProvisionError."""
+        current = await self.get(tenant_id)
+        if current is None or current.state != "Retained":
+            raise ProvisionError(f"nothing is retained for a tenant {tenant_id}: there is nothing to release")
+        return await self.record(current, owner=NOBODY)
 
     async def record(self, claim: Claim, **change: Any) -> Claim:
         """Set fields of a claim that is still as it was read. Raises ProvisionError when it is not."""
         if all(getattr(claim, name) == value for name, value in change.items()):
             return claim
-        return await self._change(claim, msgspec.to_builtins(change))
+        return await self._change(claim, msgspec.to_builtins(change, builtin_types=(datetime,)))
 
     async def _change(self, claim: Claim, change: dict[str, Any]) -> Claim:
         # The revision and uid in the filter keep two provisioners from overwriting each other's step.
@@ -128,7 +162,8 @@ class Registry:
         return _decode(document)
 
 
-def _same_owner(current: Owner, other: Owner) -> bool:
+def same_owner(current: Owner, other: Owner) -> bool:
+    """Whether it is one Tenant's, perhaps made anew in the very same namespace."""
     return (current.namespace, current.name, current.namespace_uid) == (
         other.namespace,
         other.name,

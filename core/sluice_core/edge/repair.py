@@ -9,13 +9,15 @@ nothing of a tenant that is going or gone is made; and the seal comes last.
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from pymongo.errors import PyMongoError
 
 from sluice_core.edge.broker import Broker
 from sluice_core.edge.bucket import Entry, due_revision, read_bucket, sealed_tenants, write_seal
+from sluice_core.edge.closing import Closing
+from sluice_core.edge.heartbeats import Roster
 from sluice_core.edge.lanes import (
     bucket_definition,
     dead_letters_definition,
@@ -36,7 +38,18 @@ _AT_ONCE = 64
 """Entries written at the same time: the broker makes one flush of several."""
 _NAMES_IN_A_LINE = 5
 
-Say = Callable[[str], None]
+
+class Mended(NamedTuple):
+    """What was not as it should be, and is again."""
+
+    kind: str
+    """One word, for counting: `stream`, `consumer`, `worker_role`, `privilege`, `entry`, `seal`, `database`."""
+    sentence: str
+    tenants: tuple[str, ...] = ()
+    """Whose it was; none: everybody's."""
+
+
+Say = Callable[[Mended], None]
 Info = Mapping[str, Any]
 """What the broker says of a stream."""
 
@@ -44,7 +57,24 @@ Info = Mapping[str, Any]
 class Repair:
     """Compares and mends, with the provisioner's rights. One round at a time."""
 
-    def __init__(self, broker: Broker, provisioner: Provisioner) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        provisioner: Provisioner,
+        *,
+        roster: Roster | None = None,
+        remove_workers: Callable[[str], Awaitable[None]] | None = None,
+        alone: bool = True,
+    ) -> None:
+        """`remove_workers`: see `Deletion`.
+
+        `alone`: nobody provisions during a round. Otherwise whoever does looks at the tenants' own databases too, since
+        his changes there would be undone until the registry says the same; and an entry of the bucket is mended only
+        when it is due in two rounds, for in between it may just be on its way there.
+        """
+        self._alone = alone
+        self._due_before: dict[str, int] = {}
+        self._closing = Closing(broker, provisioner.registry, roster or Roster(broker), remove_workers)
         self._broker = broker
         self._provisioner = provisioner
         self._registry = provisioner.registry
@@ -53,7 +83,7 @@ class Repair:
         self._databases = _Turns(_DATABASES_A_ROUND)
 
     async def run(self, say: Say = lambda _: None) -> None:
-        """One round. `say` is given a sentence for each thing that was mended.
+        """One round. `say` is told of each thing that was mended.
 
         Raises BrokerError, StoreUnavailable, or ProvisionError for what could not be mended although the rest was.
         """
@@ -71,11 +101,13 @@ class Repair:
         claims = await self._registry.all()
         living = {claim.id: claim for claim in claims if _lives(claim)}
         if await self._access.ensure_worker(self._provisioner.platform.worker_password):
-            say("the workers' user or role in the database was gone and was made again")
+            say(Mended("worker_role", "the workers' user or role in the database was gone and was made again"))
         await self._mend_privileges(living, say)
         trouble = await self._mend_lanes(living, streams, say)
         await self._mend_entries(claims, entries, say)
-        await self._mend_databases(living, say)
+        if self._alone:
+            await self._mend_databases(living, say)
+        await self._closing.run(claims, entries, streams)
         if trouble is not None:
             raise trouble
 
@@ -86,15 +118,17 @@ class Repair:
             dead_letters_definition(max_bytes=platform.dead_letters_max_bytes, replicas=platform.replicas),
         ):
             if not _is_there(streams, wanted) and await ensure_stream(self._broker, wanted):
-                say(f"stream {wanted['name']} {_what_happened(streams, wanted['name'])}")
+                say(Mended("stream", f"stream {wanted['name']} {_what_happened(streams, wanted['name'])}"))
         await self._mend_lane(STANDARD_LANE, streams, say)
 
-    async def _mend_lane(self, lane: str, streams: Mapping[str, Info], say: Say) -> None:
+    async def _mend_lane(self, lane: str, streams: Mapping[str, Info], say: Say, *tenants: str) -> None:
         if not _is_there(streams, self._provisioner.lane_definition(lane)):
             if await self._provisioner.ensure_lane(lane):
-                say(f"the stream of lane {lane} {_what_happened(streams, lane_stream(lane))}")
+                what = f"the stream of lane {lane} {_what_happened(streams, lane_stream(lane))}"
+                say(Mended("stream", what, tenants))
         elif await ensure_consumer(self._broker, lane_stream(lane)):
-            say(f"the consumer of lane {lane} was gone or changed and is as it should be again")
+            what = f"the consumer of lane {lane} was gone or changed and is as it should be again"
+            say(Mended("consumer", what, tenants))
 
     async def _mend_lanes(
         self, living: Mapping[str, Claim], streams: Mapping[str, Info], say: Say
@@ -109,7 +143,7 @@ class Repair:
                 continue
             try:
                 if await self._still_lives(claim):
-                    await self._mend_lane(lane, streams, say)
+                    await self._mend_lane(lane, streams, say, claim.id)
             except ProvisionError as error:
                 trouble = trouble or error
             # Its deletion may have come to the lane between the two: then what was made just now must go again.
@@ -132,7 +166,8 @@ class Repair:
         for claim in granted:
             if not await self._still_lives(claim):
                 await self._access.revoke_worker_privilege(claim.id)
-        say(f"the workers' privilege was gone and was given again for {_name(claim.id for claim in granted)}")
+        names = tuple(claim.id for claim in granted)
+        say(Mended("privilege", f"the workers' privilege was gone and was given again for {_name(names)}", names))
 
     async def _mend_databases(self, living: Mapping[str, Claim], say: Say) -> None:
         for tenant_id in self._databases.next(living):
@@ -142,27 +177,31 @@ class Repair:
                 and await self._still_lives(claim)
                 and await self._access.ensure_database(tenant_id, claim.uid, claim.config.retention_days)
             ):
-                say(f"collection or index in the database of {tenant_id} was gone or changed and was made again")
+                what = f"collection or index in the database of {tenant_id} was gone or changed and was made again"
+                say(Mended("database", what, (tenant_id,)))
 
     async def _mend_entries(self, claims: Sequence[Claim], entries: Mapping[str, Entry], say: Say) -> None:
-        due = [
-            claim.id
+        all_due = {
+            claim.id: claim.revision
             for claim in claims
             if claim.config is not None and due_revision(claim.config, entries.get(claim.id)) is not None
-        ]
+        }
+        before, self._due_before = self._due_before, all_due
+        due = [one for one, revision in all_due.items() if self._alone or before.get(one) == revision]
         mended: set[str] = set()
         for start in range(0, len(due), _AT_ONCE):
             batch = due[start : start + _AT_ONCE]
             written = await asyncio.gather(*map(self._mend_entry, batch))
             mended |= {tenant_id for tenant_id, done in zip(batch, written, strict=True) if done}
         if mended:
-            say(f"the entry in the bucket was gone, older or foreign and was written again for {_name(mended)}")
+            what = f"the entry in the bucket was gone, older or foreign and was written again for {_name(mended)}"
+            say(Mended("entry", what, tuple(sorted(mended))))
         present = mended | entries.keys() - {SEAL_KEY}
-        if not present.issuperset(due):
+        if not present.issuperset(all_due):
             return  # somebody else is changing one of them; until the next round nothing is said to be complete
         seal = entries.get(SEAL_KEY)
         if seal is None:
-            say("the bucket's seal was gone and was written again")
+            say(Mended("seal", "the bucket's seal was gone and was written again"))
         if seal is None or sealed_tenants(seal) != len(present):
             await write_seal(self._broker, len(present))
 

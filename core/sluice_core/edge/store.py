@@ -76,12 +76,12 @@ def connect(uri: str, *, timeout_ms: int = 10_000, **options: Any) -> Client:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Inside, what the driver raises becomes StoreUnavailable, or the one of its kinds that says more."""
+def store_errors() -> Iterator[None]:
+    """Inside, whatever the driver raises comes out as StoreUnavailable, or the one of its kinds that says more."""
     try:
         yield
     except PyMongoError as error:
-        raise _translate(error) from error
+        raise _translate(error) from None
 
 
 def encode_fields(fields: Mapping[str, Any]) -> bytes:
