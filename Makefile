@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.sluice-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test unit faults crashes lint types layers check bench bench-operator lock clean
+.PHONY: help setup up demo test unit faults crashes lint types layers check redaction-report bench bench-operator lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -24,8 +24,10 @@ up: setup ## Start everything on this machine and print the curl to try
 demo: setup ## Send real lines through a temporary stack and verify the result
 	@exec $(BIN)/sluice demo $(ARGS)
 
-test: setup ## Run all tests
-	$(BIN)/python -m pytest $(ARGS)
+# Most of their time is waiting, so there may be more of them than processors; JOBS=0: one test after the other.
+JOBS ?= 3
+test: setup ## Run all tests, in JOBS processes
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 unit: setup ## Run the pure tests only
 	$(BIN)/python -m pytest tests/unit $(ARGS)
@@ -49,6 +51,9 @@ layers: setup ## Check who imports whom
 	$(BIN)/lint-imports
 
 check: lint types layers test ## Everything CI runs
+
+redaction-report: setup ## Measure precision and recall of redaction on the labelled corpus
+	PYTHONPATH=tests $(BIN)/python -m support.redaction_report $(ARGS)
 
 bench: setup ## Measure speed against ceilings of the same run
 	$(BIN)/python -m bench $(ARGS)

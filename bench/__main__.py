@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from bench import accepting, storing
+from bench import accepting, redacting, storing
 from bench.data import make_lines, read_lines
 from bench.table import Row, show
 from sluice_core.limits import MIB
@@ -47,7 +47,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     lines = read_lines(options.paths) if options.paths else make_lines(16_000)
-    rows = asyncio.run(run(lines, options.seconds, options.records, dict(os.environ)))
+    rows = redacting.measure(lines)
+    rows += asyncio.run(run(lines, options.seconds, options.records, dict(os.environ)))
     if options.json:
         print(msgspec.json.format(msgspec.json.encode(rows)).decode())
     else:

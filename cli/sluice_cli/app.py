@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sluice_cli import demo, dlq, keys, logs, send, tenants, up
+from sluice_cli import demo, dlq, keys, logs, redact, send, tenants, up
 from sluice_cli.doctor.command import doctor
 
 app = typer.Typer(
@@ -43,6 +43,9 @@ app.command("up", epilog="Example: sluice up -f team.yaml --port 8080")(up.up)
 app.command("demo", epilog="Example: sluice demo /var/log/nginx --json")(demo.demo)
 app.command("send", epilog="Example: sluice send app.log --tenant demo --resume")(send.send)
 app.command("logs", epilog="Example: sluice logs demo --since 10m --grep 'timeout|refused' --follow")(logs.logs)
+app.command("redact", epilog="Example: sluice redact app.log --stats     Or: sluice redact --explain 'call 555-0199'")(
+    redact.redact
+)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(keys.app, name="keys")
 app.add_typer(dlq.app, name="dlq")

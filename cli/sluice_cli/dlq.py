@@ -18,6 +18,7 @@ from sluice_cli.session import DEFAULT_DATA, DataDir, Json, TenantArgument, open
 from sluice_core.errors import SluiceError
 from sluice_core.letter import StoredLetter
 from sluice_core.names import dead_letter_subject, parked_subject
+from sluice_core.tenant import RedactionConfig
 
 app = typer.Typer(
     help="Dead letters are records that cannot be stored as they are: look at them, put them back, throw them away.",
@@ -121,8 +122,8 @@ async def _show(data: Path, tenant_id: str, sequence: int, limit: int) -> dict[s
                 f"tenant {tenant_id} has no letter {sequence}: `sluice dlq list {tenant_id}` shows those there are"
             )
         claim = await rights.provisioner.registry.get(tenant_id)
-        detectors = claim.config.detectors if claim and claim.config else {}
+        policy = claim.config.redaction if claim and claim.config else RedactionConfig()
     kind = {"kind": subject.partition(".")[0].replace("dlq", "dead")}
-    contents = redacted_records(found[0], detectors, limit)
+    contents = redacted_records(found[0], policy, limit)
     content = {"payload_bytes": len(found[0].payload)} if contents is None else {"contents": contents}
     return {**summary(found[0]), **kind, **content}

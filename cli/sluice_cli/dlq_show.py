@@ -4,13 +4,12 @@ Invariants: a summary never holds text; a record's text and attributes are redac
 shown at all.
 """
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from sluice_cli.output import moment_text
 from sluice_core.letter import StoredLetter
-from sluice_redact import Policy, PolicyError, RedactionError, Redactor
+from sluice_redact import PolicyError, RedactionError, Redactor, WrittenPolicy, read_policy
 
 HIDDEN = "[NOT SHOWN: IT CANNOT BE REDACTED]"
 LISTED = ["sequence", "tenant", "reason", "log id", "records", "attempts", "set aside", "detail"]
@@ -45,13 +44,13 @@ def listed(stored: StoredLetter) -> list[object]:
     ]  # fmt: skip
 
 
-def redacted_records(stored: StoredLetter, detectors: Mapping[str, str], most: int) -> list[dict[str, Any]] | None:
+def redacted_records(stored: StoredLetter, policy: WrittenPolicy, most: int) -> list[dict[str, Any]] | None:
     """The first records of a letter as far as they may be shown; None when the letter cannot be read."""
     submissions = stored.submissions()
     if submissions is None:
         return None
     try:
-        redactor = Redactor(Policy(dict(detectors)))
+        redactor = Redactor(read_policy(policy))
     except PolicyError:
         redactor = None
     places = [(submission, place) for submission in submissions for place in range(len(submission.records))]
@@ -68,20 +67,15 @@ def redacted_records(stored: StoredLetter, detectors: Mapping[str, str], most: i
 def _redacted_text(redactor: Redactor | None, text: str) -> str:
     if redactor is None:
         return HIDDEN
-    try:
-        [result] = redactor.redact([text])
-    except RedactionError:
-        return HIDDEN
+    [result] = redactor.redact([text])
     return HIDDEN if isinstance(result, RedactionError) else result.text
 
 
 def _redacted_values(redactor: Redactor | None, attributes: dict[str, Any]) -> Any:
     if redactor is None:
         return HIDDEN
-    try:
-        return redactor.redact_values(attributes)[0]
-    except RedactionError:
-        return HIDDEN
+    [result] = redactor.redact_values([attributes])
+    return HIDDEN if isinstance(result, RedactionError) else result.value
 
 
 def _received(stored: StoredLetter) -> str:

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
+from sluice_cli.policies import try_policy
 from sluice_core.errors import ManifestError
 from sluice_core.manifest import load_tenants
 from sluice_core.tenant import Tenant
-from sluice_redact import Policy, PolicyError
 
 TenantFiles = Annotated[
     list[Path],
@@ -21,10 +21,6 @@ TenantFiles = Annotated[
         "--file",
         "-f",
         metavar="FILE",
-        exists=True,
-        dir_okay=False,
-        readable=True,
-        allow_dash=True,
         help="File of Tenants in YAML, - for standard input; may be given several times.",
     ),
 ]
@@ -57,8 +53,5 @@ def _load(path: Path) -> list[Tenant]:
     except ManifestError as error:
         raise ManifestError(f"{path}: {error}") from None
     for tenant in tenants:
-        try:
-            Policy(dict(tenant.spec.redaction.detectors))
-        except PolicyError as error:
-            raise ManifestError(f"{path}: {tenant.name}: spec.redaction.detectors: {error}") from None
+        try_policy(tenant.spec.redaction, f"{path}: {tenant.name}: spec.redaction")
     return tenants

@@ -137,7 +137,8 @@ async def _show(data: Path, tenant_id: str, *, secrets: bool) -> dict[str, Any]:
                 "suspension": config.suspension,
                 "original": "Keep" if config.keep_original else "Drop",
                 "retention_days": config.retention_days,
-                "detectors": config.detectors,
+                "detectors": config.redaction.detectors,
+                "rules": {rule.name: rule.action for rule in config.redaction.custom},
                 "limits": msgspec.to_builtins(config.limits),
             }
         shown["keys"] = [{"name": key.name, "key_id": key.key_id, "state": key.state} for key in claim.keys]

@@ -11,10 +11,9 @@ import msgspec
 from sluice_core.limits import MIB, Limits
 from sluice_core.names import STANDARD_LANE, dedicated_lane
 
-DETECTORS = frozenset({"email", "phone", "us_ssn", "credit_card", "ipv4", "ipv6"})
-"""Those of this release; a test holds them equal to what the room `redact` has, which this one must not import."""
-
 Action = Literal["Replace", "Mask", "Hash", "Keep"]
+Style = Literal["Plain", "Named"]
+"""What `Replace` writes: `[REDACTED]`, or the detector's name as in `[EMAIL]`."""
 KeyName = Annotated[str, msgspec.Meta(min_length=1, max_length=40, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z")]
 
 
@@ -53,7 +52,7 @@ class Retention(_Spec, frozen=True):
 
 
 class CustomRule(_Spec, frozen=True):
-    """A pattern of the tenant's own."""
+    """A pattern of the tenant's own, in RE2's syntax; a group named `secret` narrows what is blotted out."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=40, pattern=r"^[a-z][a-z0-9_]*\Z")]
     pattern: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -68,9 +67,10 @@ class PolicyTest(_Spec, frozen=True):
 
 
 class Redaction(_Spec, frozen=True):
-    """What is blotted out before anything is stored."""
+    """What is blotted out before anything is stored. Which detectors there are is known to the room `redact` alone."""
 
     detectors: Annotated[dict[str, Action], msgspec.Meta(max_length=32)] = {}
+    style: Style = "Plain"
     custom: Annotated[list[CustomRule], msgspec.Meta(max_length=16)] = []
     tests: Annotated[list[PolicyTest], msgspec.Meta(max_length=20)] = []
 
@@ -120,6 +120,14 @@ class KeyConfig(msgspec.Struct, frozen=True):
     digest: str
 
 
+class RedactionConfig(msgspec.Struct, frozen=True):
+    """A redaction policy as workers need it: the manifest's without its tests, which were run when it was applied."""
+
+    detectors: dict[str, str] = {}
+    style: str = "Plain"
+    custom: tuple[CustomRule, ...] = ()
+
+
 class TenantConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The resolved view of a Tenant in the key-value bucket. `state` "gone" is the tombstone."""
 
@@ -134,7 +142,7 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True):
     suspension: Literal["Active", "Reject", "Buffer", "Drop"] = "Active"
     keep_original: bool = True
     retention_days: int = 30
-    detectors: dict[str, str] = {}
+    redaction: RedactionConfig = RedactionConfig()
     policy_revision: int = 1
     """Revision at which the redaction policy last changed."""
 

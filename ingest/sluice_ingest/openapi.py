@@ -6,7 +6,6 @@ intake can answer with stands here, taken from the vocabulary rather than writte
 
 from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import ScalarRenderPlugin
 from litestar.openapi.spec import (
     Example,
     OpenAPIMediaType,
@@ -25,6 +24,7 @@ from litestar.openapi.spec.components import Components
 
 from sluice_core import reasons
 from sluice_core.reasons import Reason
+from sluice_ingest.page import Page
 
 INTAKE_PATHS = ["/ingest", "/v1/ingest"]
 
@@ -90,7 +90,7 @@ def openapi_config() -> OpenAPIConfig:
         version="1",
         description="Every record that got a 202 is durable, and is stored once in its tenant's own database.",
         path="/docs",
-        render_plugins=[ScalarRenderPlugin()],
+        render_plugins=[Page()],
         components=Components(
             security_schemes={
                 "bearer": SecurityScheme(type="http", scheme="bearer", description="The tenant's key."),

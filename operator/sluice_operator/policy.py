@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sluice_core.reasons import POLICY_INVALID, POLICY_TEST_FAILED, Reason
 from sluice_core.tenant import Redaction
-from sluice_redact import Policy, PolicyError, RedactionError, Redactor
+from sluice_redact import Case, PolicyError, failing_cases, read_policy
 
 
 class Fault(NamedTuple):
@@ -21,22 +21,11 @@ class Fault(NamedTuple):
 
 def judge(redaction: Redaction) -> Fault | None:
     """What is wrong with a policy, None when nothing is."""
-    if redaction.custom:
-        return Fault(POLICY_INVALID, "redaction.custom is not supported by this release: remove it.")
     try:
-        redactor = Redactor(Policy(dict(redaction.detectors)))
+        failed = failing_cases(read_policy(redaction), [Case(test.input, test.expect) for test in redaction.tests])
     except PolicyError as error:
-        return Fault(POLICY_INVALID, f"redaction.detectors: {error}")
-    failed = [number for number, passed in enumerate(_passed(redactor, redaction)) if not passed]
+        return Fault(POLICY_INVALID, f"redaction: {error}")
     if failed:
-        names = ", ".join(f"tests[{number}]" for number in failed)
+        names = ", ".join(f"tests[{number - 1}]" for number in failed)
         return Fault(POLICY_TEST_FAILED, f"What becomes of the input is not what is expected: redaction.{names}.")
     return None
-
-
-def _passed(redactor: Redactor, redaction: Redaction) -> list[bool]:
-    results = redactor.redact([test.input for test in redaction.tests])
-    return [
-        not isinstance(result, RedactionError) and result.text == test.expect
-        for result, test in zip(results, redaction.tests, strict=True)
-    ]

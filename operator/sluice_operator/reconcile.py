@@ -246,7 +246,7 @@ class Reconciler:
 
 def _with_policy_of(current: TenantConfig, wanted: TenantConfig) -> TenantConfig:
     """`wanted` with the redaction policy that is in force."""
-    return msgspec.structs.replace(wanted, detectors=current.detectors)
+    return msgspec.structs.replace(wanted, redaction=current.redaction)
 
 
 def _stopped(work: _Work, ready: Condition, status: dict[str, str]) -> Outcome:

@@ -5,17 +5,27 @@ nothing here does I/O, and no error raised here carries a piece of the text it w
 """
 
 from sluice_redact.errors import PolicyError, RedactionError
-from sluice_redact.policy import ACTIONS, DETECTORS, Policy
-from sluice_redact.redactor import MARK, Hit, Redacted, Redactor
+from sluice_redact.marks import MARK
+from sluice_redact.policy import ACTIONS, DETECTORS, STYLES, Policy, Rule
+from sluice_redact.redactor import Hit, Redacted, RedactedValue, Redactor
+from sluice_redact.trial import Case, failing_cases
+from sluice_redact.written import WrittenPolicy, read_policy
 
 __all__ = [
     "ACTIONS",
     "DETECTORS",
     "MARK",
+    "STYLES",
+    "Case",
     "Hit",
     "Policy",
     "PolicyError",
     "Redacted",
+    "RedactedValue",
     "RedactionError",
     "Redactor",
+    "Rule",
+    "WrittenPolicy",
+    "failing_cases",
+    "read_policy",
 ]

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from pymongo import MongoClient
 
-from sluice_core.edge.lanes import acknowledged_floor, last_sequence
+from sluice_core.edge.lanes import lane_progress
 from sluice_local.operator_rights import operator_rights
 
 SLUICE = Path(sys.executable).with_name("sluice")
@@ -138,8 +138,8 @@ class Stack:
 
         async def ask() -> bool:
             async with operator_rights(self.data) as rights:
-                newest = await last_sequence(rights.broker, lane)
-                return await acknowledged_floor(rights.broker, lane) >= newest
+                progress = await lane_progress(rights.broker, lane)
+                return progress.finished >= progress.last
 
         # The tests' own event loop may be running in this thread.
         with ThreadPoolExecutor(1) as thread:

@@ -44,6 +44,21 @@ def test_a_tenant_is_applied_listed_shown_and_deleted(stack: Stack) -> None:
     assert "no tenant life" in stack.fail("logs", "life")
 
 
+def test_tenants_are_taken_from_standard_input(stack: Stack) -> None:
+    [result] = stack.ask("tenants", "apply", "-f", "-", stdin=TENANT.format(name="from-stdin", spec="{}"))
+    assert result["result"] == "created"
+    assert "No such file" in stack.fail("tenants", "apply", "-f", stack.directory / "no-such.yaml")
+
+
+def test_a_policy_that_fails_its_own_tests_is_refused_by_number(stack: Stack) -> None:
+    cases = "[{input: a@b.co, expect: '[REDACTED]'}, {input: keep-me-secret, expect: x}]"
+    wrong = stack.directory / "failing.yaml"
+    wrong.write_text(TENANT.format(name="failing", spec=f"{{redaction: {{tests: {cases}}}}}"))
+    sentence = stack.fail("tenants", "apply", "-f", wrong)
+    assert "1 case did not come out as expected: number 2" in sentence
+    assert "keep-me" not in sentence
+
+
 def test_the_sample_manifest_is_valid_and_a_wrong_one_changes_nothing(stack: Stack) -> None:
     [result] = stack.ask("tenants", "apply", "-f", SAMPLE)
     assert result["result"] == "created"

@@ -29,6 +29,7 @@ from sluice_core.envelope import Record, Submission
 from sluice_core.errors import SluiceError
 from sluice_core.letter import Letter, StoredLetter, enclose, pick_out
 from sluice_core.reasons import WRITE_REFUSED
+from sluice_core.tenant import RedactionConfig
 from sluice_core.version import Version
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -220,7 +221,9 @@ def test_of_several_errors_ours_is_told() -> None:
 def shown(text: str, attributes: dict[str, Any], detectors: dict[str, str]) -> dict[str, Any]:
     submission = Submission("t", "u", "r", "s", 1, bytes(16), 0, [Record("id", text, None, attributes)])
     head, payload = enclose([pick_out(submission, [0], [Version(1, 2, 0)])], WRITE_REFUSED)
-    [record] = redacted_records(StoredLetter(1, "2026-01-01T00:00:00Z", head, payload), detectors, 10) or []
+    [record] = (
+        redacted_records(StoredLetter(1, "2026-01-01T00:00:00Z", head, payload), RedactionConfig(detectors), 10) or []
+    )
     return record
 
 
@@ -231,7 +234,7 @@ def test_a_dead_letter_that_cannot_be_redacted_is_not_shown() -> None:
     assert shown(text, attributes, {"unknown": "Replace"})["text"] == HIDDEN
     assert shown(text, attributes, {"unknown": "Replace"})["attributes"] == HIDDEN
     unreadable = StoredLetter(1, "2026-01-01T00:00:00Z", Letter(tenant_id="t", reason="r"), b"garbage")
-    assert redacted_records(unreadable, {}, 10) is None
+    assert redacted_records(unreadable, RedactionConfig(), 10) is None
 
 
 def document(log_id: str, text: str, modified: str = "") -> StoredLog:

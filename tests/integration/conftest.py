@@ -17,7 +17,9 @@ FIRST = "test_restarts"
 LAST = ("test_held_records", "test_secrecy")
 """These judge what happened meanwhile: the longer ago they began, the less they have to wait."""
 
-IDLE_LANES = [f"t-idle-{purpose}" for purpose in ("full", "again", "older", "window", "late", "backlog", "moved")]
+IDLE_LANES = [
+    f"t-idle-{purpose}" for purpose in ("full", "again", "older", "window", "late", "floor", "backlog", "moved")
+]
 """Lanes of tenants with these ids get no worker until their test starts one."""
 
 
@@ -42,9 +44,12 @@ async def slow(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SlowLa
         yield lane
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _slow_things_begin_early(request: pytest.FixtureRequest) -> None:
-    if any("slow" in getattr(item, "fixturenames", ()) for item in request.session.items):
+    """With the first test that uses the other stack: they are together, in whichever process."""
+    if "sluice" in request.fixturenames and any(
+        "slow" in getattr(item, "fixturenames", ()) for item in request.session.items
+    ):
         request.getfixturevalue("slow")
 
 

@@ -14,7 +14,7 @@ from sluice_core.edge.letters import list_letters
 from sluice_core.envelope import Record, Submission, encode_envelope, encode_submission
 from sluice_core.letter import StoredLetter
 from sluice_core.names import STANDARD_LANE, UNREADABLE, dead_letter_subject
-from sluice_core.tenant import TenantConfig
+from sluice_core.tenant import RedactionConfig, TenantConfig
 from support.ledger import Ledger, Outcome
 from support.sluice import CANARY, TEXT, Account, Sluice, line, publish
 
@@ -210,7 +210,9 @@ async def test_records_whose_policy_cannot_be_applied_are_dead_letters_rather_th
 ) -> None:
     """Fail closed. Provisioning refuses such a policy; another release's may know detectors this worker does not."""
     tenant = await sluice.tenant("typo", lane="Dedicated")
-    strange = msgspec.structs.replace(tenant.config, detectors={"iban": "Replace"}, revision=tenant.config.revision + 1)
+    strange = msgspec.structs.replace(
+        tenant.config, redaction=RedactionConfig({"iris": "Replace"}), revision=tenant.config.revision + 1
+    )
     async with sluice.stack.keeper.still():
         await replace_config(sluice, strange)
         await ledger.send_lines(tenant, 2)

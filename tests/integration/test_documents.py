@@ -1,5 +1,6 @@
 """What is stored: every field of design section 4, redacted, under the policy in force."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -172,6 +173,27 @@ async def test_a_changed_policy_holds_for_what_comes_after_it(sluice: Sluice) ->
     assert (before["modified_data"], before["policy_revision"]) == (REDACTED, tenant.config.policy_revision)
     assert after["modified_data"] == "User 555-0199 accessed from IP [REDACTED]"
     assert after["policy_revision"] == changed.config.policy_revision
+
+
+async def test_masks_hashes_and_rules_of_the_tenants_own(sluice: Sluice) -> None:
+    redaction = {
+        "detectors": {"email": "Hash", "phone": "Mask"},
+        "style": "Named",
+        "custom": [{"name": "employee", "pattern": r"EMP-\d+"}],
+    }
+    one = await sluice.tenant("hashes", redaction=redaction)
+    other = await sluice.tenant("hashes", redaction=redaction)
+    text = "ann@example.com EMP-4711 555-0199 10.0.0.1"
+    attributes = {"password": "hunter2", "who": "ann@example.com"}
+    for tenant in (one, other):
+        await sluice.send(tenant, {"text": text, "attributes": attributes})
+    first, second = await sluice.document(one), await sluice.document(other)
+    token = first["attributes"]["who"]
+    assert first["modified_data"] == f"{token} [EMPLOYEE] ****0199 [IPV4]"
+    assert first["attributes"]["password"] == "[PASSWORD_ASSIGNMENT]"
+    assert first["redactions"] == {"email": 2, "employee": 1, "phone": 1, "ipv4": 1, "password_assignment": 1}
+    assert re.fullmatch(r"\[EMAIL:[a-p]{16}\]", token)
+    assert second["attributes"]["who"] != token  # of equal values nobody can tell between tenants
 
 
 async def test_other_changes_keep_the_policys_revision(sluice: Sluice) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 
 from sluice_core.names import WORKERS, lane_stream
+from sluice_core.reasons import PROVISIONING_FAILED
 from support.held import LONG_CHARACTERS, SECONDS_PER_CHARACTER, SlowLane
 from support.sluice import JSON, TEXT, Document, Sluice, line, unique_id
 
@@ -81,6 +82,17 @@ async def test_without_keys_a_tenant_is_made_when_it_is_first_named(slow: SlowLa
         answer = await sluice.send(None, content, kind, headers={header: tenant_id} if header else {})
         assert (answer.status_code, answer.json()["tenant_id"]) == (202, tenant_id)
         assert len(await sluice.documents(tenant_id)) == 1
+
+
+async def test_a_tenant_that_the_database_lets_nobody_make_is_refused_at_once(slow: SlowLane) -> None:
+    """Nobody would come back to say so: the request need not wait for an answer until its time is over."""
+    sluice, tenant_id = slow.sluice, unique_id("hindered")
+    await sluice.database(tenant_id).command("create", "processed_logs", viewOn="nothing", pipeline=[])
+    answer = await sluice.send(None, {"tenant_id": tenant_id, "text": "x"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "provisioning_failed")
+    assert answer.json()["detail"] == PROVISIONING_FAILED.sentence, "it was only not made in time"
+    await sluice.logs(tenant_id).drop()
+    assert (await sluice.send(None, {"tenant_id": tenant_id, "text": "x"})).status_code == 202
 
 
 async def test_many_first_requests_at_once_make_one_tenant(slow: SlowLane) -> None:

@@ -51,11 +51,14 @@ def book(stack: Sluice) -> Ledger:
 async def a_view_instead(sluice: Sluice, tenant: Account) -> AsyncIterator[None]:
     """The tenant's collection is moved away, and a view has its name."""
     client, name = sluice.stack.rights.client, f"{tenant_database(tenant.id)}.{LOGS_COLLECTION}"
-    await client.admin.command("renameCollection", name, to=f"{name}_moved")
-    await sluice.database(tenant).command("create", LOGS_COLLECTION, viewOn="nothing", pipeline=[])
+    # While nothing has the name, a record that comes would make the collection anew.
+    async with without_privilege(sluice, tenant):
+        await client.admin.command("renameCollection", name, to=f"{name}_moved")
+        await sluice.database(tenant).command("create", LOGS_COLLECTION, viewOn="nothing", pipeline=[])
     yield
-    await sluice.logs(tenant).drop()
-    await client.admin.command("renameCollection", f"{name}_moved", to=name)
+    async with without_privilege(sluice, tenant):
+        await sluice.logs(tenant).drop()
+        await client.admin.command("renameCollection", f"{name}_moved", to=name)
 
 
 @asynccontextmanager

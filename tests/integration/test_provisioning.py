@@ -9,16 +9,18 @@ import pytest
 from pymongo.errors import OperationFailure
 
 from sluice_core.edge.heartbeats import beat
+from sluice_core.edge.lanes import last_sequence
 from sluice_core.edge.letters import write_letter
 from sluice_core.edge.registry import Claim
 from sluice_core.envelope import Record, Submission, encode_envelope, encode_submission
-from sluice_core.errors import ManifestError, ProvisionError, TenantConflict, TenantNotFound
+from sluice_core.errors import ProvisionError, TenantConflict, TenantNotFound
 from sluice_core.heartbeat import LIVE_SECONDS, IngestHeartbeat
 from sluice_core.keys import generate_key
 from sluice_core.letter import enclose, pick_out
 from sluice_core.names import (
     STANDARD_LANE,
     TENANTS_STREAM,
+    WORKERS,
     dead_letter_subject,
     ingest_heartbeat_subject,
     lane_stream,
@@ -128,23 +130,6 @@ async def test_of_many_who_claim_an_id_at_once_one_gets_it(sluice: Sluice) -> No
     assert all(isinstance(result, Claim | TenantConflict) for result in results), results
     registered = await sluice.stack.rights.provisioner.find(tenant_id)
     assert registered.owner == winners[0].owner
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        {"redaction": {"detectors": {"email": "Mask"}}},
-        {"redaction": {"detectors": {"email": "Hash"}}},
-        {"redaction": {"detectors": {"emial": "Replace"}}},
-        {"redaction": {"custom": [{"name": "x", "pattern": "x"}]}},
-    ],
-)
-async def test_what_is_not_supported_is_refused_rather_than_ignored(sluice: Sluice, spec: dict[str, Any]) -> None:
-    tenant_id = unique_id("unsupported")
-    with pytest.raises(ManifestError):
-        await sluice.apply(manifest(tenant_id, **spec))
-    assert await sluice.stack.rights.provisioner.registry.get(tenant_id) is None
-    assert tenant_id not in await sluice.databases()
 
 
 # -- keys ------------------------------------------------------------------------------------------------------------
@@ -397,6 +382,20 @@ async def test_a_deletion_waits_for_who_has_not_heard_of_it(sluice: Sluice) -> N
     assert (await sluice.stack.rights.provisioner.registry.get(tenant.id) or tenant.claim).state == "Deleting"
     beating.cancel()
     assert (await deleting).state == "Erased"
+
+
+async def test_a_deletion_needs_no_acknowledgement_that_a_killed_broker_forgot(sluice: Sluice) -> None:
+    """Killed just after the last acknowledgement it knows that the message is gone, and no longer that it was finished.
+
+    Only the next acknowledgement would tell it, and nothing comes any more.
+    """
+    tenant = await sluice.tenant("idle-floor", exactly=True, lane="Dedicated")
+    assert await status(sluice, tenant.key) == 202
+    await sluice.broker.api(f"STREAM.MSG.DELETE.{lane_stream(tenant.lane)}", {"seq": 1})
+    consumer = await sluice.broker.api(f"CONSUMER.INFO.{lane_stream(tenant.lane)}.{WORKERS}")
+    assert (consumer["ack_floor"]["stream_seq"], await last_sequence(sluice.broker, tenant.lane)) == (0, 1)
+    claim = await sluice.stack.rights.deletion.delete(tenant.id, timeout=10)
+    assert claim.state == "Retained"
 
 
 async def test_a_deletion_that_was_interrupted_goes_on_where_it_was(sluice: Sluice) -> None:

@@ -11,6 +11,8 @@ from contextlib import AsyncExitStack, ExitStack
 import pytest
 
 from sluice_core.limits import MIB
+from sluice_ingest.body import READ_AHEAD
+from sluice_ingest.budget import REQUEST_BYTES
 from sluice_local.part import Part, ingest_part
 from sluice_local.ports import free_port
 from support.ledger import Entry, Ledger, Outcome
@@ -56,6 +58,22 @@ async def _open(stack: AsyncExitStack, part: Part, *sent: bytes) -> Line:
     return connection
 
 
+async def _held(sluice: Sluice, part: Part) -> int:
+    """Bytes that its requests hold at this moment."""
+    text = (await sluice.http.get(f"{part.url}/metrics")).text
+    [held] = [row.split()[1] for row in text.splitlines() if row.startswith("sluice_ingest_held_bytes ")]
+    return int(float(held))
+
+
+async def _taken_up(sluice: Sluice, part: Part, least: int) -> None:
+    """Wait until its requests hold so much: a request that nobody has read yet is nobody's when the process stops."""
+
+    async def enough() -> bool:
+        return await _held(sluice, part) >= least
+
+    await eventually(enough, within=20)
+
+
 async def test_nobody_is_waited_for_who_has_sent_nothing_whole(sluice: Sluice, second: Part, tenant: Account) -> None:
     head, body = _whole(tenant, "x", line())
     async with AsyncExitStack() as stack, sluice.nothing_published():
@@ -63,6 +81,7 @@ async def test_nobody_is_waited_for_who_has_sent_nothing_whole(sluice: Sluice, s
         in_head = [await _open(stack, second, head[:40]) for _ in range(20)]
         in_body = [await _open(stack, second, head, body[:9]) for _ in range(20)]
         chunked = [await _open(stack, second, post_head(tenant.key, chunked=True), b"9\r\n{") for _ in range(20)]
+        await _taken_up(sluice, second, 20 * REQUEST_BYTES + 20 * READ_AHEAD)
         stopping = asyncio.create_task(_stop(second))
         assert [await one.answer() for one in silent + in_head] == [None] * 40
         for one in in_body + chunked:
@@ -93,6 +112,7 @@ async def test_a_body_that_is_nearly_there_is_taken_and_answered_truly(
             entry = ledger.note(tenant, f"late-{number}", line())
             head, body = _whole(tenant, f"late-{number}", entry.text)
             waiting.append((await _open(stack, second, head, body[:9]), body[9:], entry))
+        await _taken_up(sluice, second, 20 * REQUEST_BYTES)
         stopping = asyncio.create_task(_stop(second))
         await asyncio.sleep(0.3)
         for connection, rest, _ in waiting:
@@ -125,9 +145,8 @@ async def test_who_does_not_read_the_answer_is_cut_off(sluice: Sluice, second: P
 
         async def unread() -> bool:
             text = (await sluice.http.get(f"{second.url}/metrics")).text
-            [held] = [row.split()[1] for row in text.splitlines() if row.startswith("sluice_ingest_held_bytes ")]
             accepted = 'sluice_ingest_requests_total{outcome="accepted"} 3.0' in text
-            return accepted and float(held) > MIB
+            return accepted and await _held(sluice, second) > MIB
 
         await eventually(unread, within=30)
         await _stop(second)
@@ -146,6 +165,7 @@ async def test_requests_that_wait_for_a_silent_broker_get_their_answers(
             entry = ledger.note(tenant, f"silent-{number}", line())
             entry.outcome = Outcome.UNKNOWN
             waiting.append(await _open(stack, second, *_whole(tenant, f"silent-{number}", entry.text)))
+        await _taken_up(sluice, second, 20 * REQUEST_BYTES)
         stopping = asyncio.create_task(_stop(second))
         answers: list[RawAnswer | None] = [await one.answer() for one in waiting]
         assert time.monotonic() - began < MOST_SECONDS

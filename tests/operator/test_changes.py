@@ -38,7 +38,7 @@ async def test_edits_reach_the_bucket_and_the_database(running: Rig) -> None:
     await running.becomes(name)
     after = await config(running, name)
     assert after.limits.records_per_second == 77
-    assert (after.detectors, after.suspension, after.keep_original) == ({"ipv4": "Keep"}, "Buffer", False)
+    assert (after.redaction.detectors, after.suspension, after.keep_original) == ({"ipv4": "Keep"}, "Buffer", False)
     assert after.revision > before.revision
     assert after.policy_revision == after.revision
     indexes = await running.client[f"tenant_{name}"].processed_logs.index_information()
@@ -124,7 +124,7 @@ async def test_a_policy_whose_tests_fail_does_not_take_effect(running: Rig) -> N
     assert "The policy before stays in force." in said["message"]
     await running.becomes(name, "False", "PolicyTestFailed")
     after = await config(running, name)
-    assert after.detectors == before.detectors
+    assert after.redaction == before.redaction
     assert after.policy_revision == before.policy_revision
     assert after.retention_days == 4, "the rest of the spec takes effect"
     tenant = await running.get(name)

@@ -32,7 +32,7 @@ async def refused(stage: Rig, document: dict[str, Any]) -> str:
         ({"keys": [{"name": "A"}]}, 'spec.keys[0].name: Invalid value: "A": spec.keys[0].name in body should match'),
         (
             {"redaction": {"detectors": {"emial": "Replace"}}},
-            "spec.redaction.detectors: Invalid value: unknown detector; known are credit_card email",
+            "spec.redaction.detectors: Invalid value: unknown detector; known are email phone",
         ),
         (
             {"redaction": {"detectors": {"email": "Shred"}}},

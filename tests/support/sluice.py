@@ -22,7 +22,7 @@ from motor.motor_asyncio import AsyncIOMotorCollection, AsyncIOMotorDatabase
 from prometheus_client.parser import text_string_to_metric_families
 
 from sluice_core.edge.broker import Broker
-from sluice_core.edge.lanes import acknowledged_floor, last_sequence
+from sluice_core.edge.lanes import lane_progress, last_sequence
 from sluice_core.edge.letters import count_letters, list_letters
 from sluice_core.edge.registry import Claim
 from sluice_core.edge.secrets import TenantSecret
@@ -181,19 +181,39 @@ class Sluice:
     async def idle(self, *lanes: str, within: float = 30.0) -> None:
         """Wait until everything that the lanes took before this call is finished.
 
-        By the acknowledgement floor: the consumer's number of pending messages lags behind the publisher's answer.
+        By sequences: the consumer's number of pending messages lags behind the publisher's answer. Fails with what
+        broker and workers say about it.
         """
+        lanes = lanes or (STANDARD_LANE,)
 
         async def finished(lane: str) -> bool:
-            return await acknowledged_floor(self.broker, lane) >= await last_sequence(self.broker, lane)
+            progress = await lane_progress(self.broker, lane)
+            return progress.finished >= progress.last
 
         async def nothing_left() -> bool:
             try:
-                return all([await finished(lane) for lane in lanes or (STANDARD_LANE,)])
+                return all([await finished(lane) for lane in lanes])
             except BrokerError:
                 return False
 
-        await eventually(nothing_left, within=within)
+        try:
+            await eventually(nothing_left, within=within)
+        except AssertionError as error:
+            raise AssertionError("\n".join([str(error), *[await self._describe(lane) for lane in lanes]])) from None
+
+    async def _describe(self, lane: str) -> str:
+        """All that tells why a lane does not come to rest."""
+        said: list[str] = [f"lane {lane}:"]
+        for call in (f"STREAM.INFO.{lane_stream(lane)}", f"CONSUMER.INFO.{lane_stream(lane)}.{WORKERS}"):
+            try:
+                answer = await self.broker.api(call)
+            except BrokerError as error:
+                said.append(f"{call}: {error}")
+            else:
+                said.append(f"{call}: {answer.get('state') or answer}")
+        worker = self.servers.get(f"worker-{lane}")
+        said.append("it has no worker" if worker is None else worker.process.log_tail())
+        return "\n".join(said)
 
     async def documents(self, tenant: Account | str) -> list[Document]:
         """The tenant's documents by id, once its lane is idle."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice_core.limits import Limits
-from sluice_core.tenant import KeyConfig, TenantConfig, decode_config, encode_config
+from sluice_core.tenant import CustomRule, KeyConfig, RedactionConfig, TenantConfig, decode_config, encode_config
 from unit.strategies import tenant_ids, texts
 
 _configs = st.builds(
@@ -21,7 +21,14 @@ _configs = st.builds(
     suspension=st.sampled_from(["Active", "Reject", "Buffer", "Drop"]),
     keep_original=st.booleans(),
     retention_days=st.integers(1, 3650),
-    detectors=st.dictionaries(texts, st.sampled_from(["Replace", "Keep"]), max_size=3),
+    redaction=st.builds(
+        RedactionConfig,
+        st.dictionaries(texts, st.sampled_from(["Replace", "Keep"]), max_size=3),
+        st.sampled_from(["Plain", "Named"]),
+        st.lists(st.builds(CustomRule, name=st.just("mine"), pattern=st.text(min_size=1, max_size=9)), max_size=2).map(
+            tuple
+        ),
+    ),
     policy_revision=st.integers(1, 2**53),
 )
 
@@ -33,8 +40,9 @@ def test_a_config_is_read_back_as_it_was_written(config: TenantConfig) -> None:
 
 @given(_configs)
 def test_equal_configs_give_equal_bytes(config: TenantConfig) -> None:
-    turned = msgspec.structs.replace(config, detectors=dict(reversed(config.detectors.items())))
-    assert encode_config(turned) == encode_config(config)
+    detectors = dict(reversed(config.redaction.detectors.items()))
+    turned = msgspec.structs.replace(config.redaction, detectors=detectors)
+    assert encode_config(msgspec.structs.replace(config, redaction=turned)) == encode_config(config)
 
 
 @given(_configs)

@@ -6,12 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-import sluice_redact
-from sluice_core.edge.provision import check_supported, next_revision
+from sluice_core.edge.provision import next_revision
 from sluice_core.edge.registry import Claim, Owner
-from sluice_core.errors import ManifestError
 from sluice_core.limits import Limits
-from sluice_core.tenant import DETECTORS, KeyConfig, Tenant, TenantConfig, TenantSpec
+from sluice_core.tenant import KeyConfig, RedactionConfig, TenantConfig
 from unit.fakes import config
 
 
@@ -59,45 +57,7 @@ def test_any_change_is_a_new_revision_of_the_same_policy(change: dict[str, Any])
 
 
 def test_another_policy_is_a_new_revision_of_both() -> None:
-    made = next_revision(_claim(_CURRENT, 5), msgspec.structs.replace(_CURRENT, detectors={"email": "Keep"}))
+    made = next_revision(
+        _claim(_CURRENT, 5), msgspec.structs.replace(_CURRENT, redaction=RedactionConfig({"email": "Keep"}))
+    )
     assert (made.revision, made.policy_revision) == (6, 6)
-
-
-def _tenant(**spec: Any) -> Tenant:
-    return Tenant("default", "acme", "acme", msgspec.convert(spec, TenantSpec))
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        {},
-        {"suspension": "Reject"},
-        {"suspension": "Buffer"},
-        {"suspension": "Drop"},
-        {"original": "Drop"},
-        {"lane": "Dedicated", "scaling": {"maxReplicas": 2}},
-        {"redaction": {"detectors": {"email": "Keep", "phone": "Replace", "ipv6": "Keep"}}},
-    ],
-)
-def test_what_this_release_does_is_taken(spec: dict[str, Any]) -> None:
-    check_supported(_tenant(**spec))
-
-
-@pytest.mark.parametrize(
-    ("spec", "named"),
-    [
-        ({"redaction": {"custom": [{"name": "a", "pattern": "b"}]}}, "redaction.custom"),
-        ({"redaction": {"tests": [{"input": "a", "expect": "b"}]}}, "redaction.tests"),
-        ({"redaction": {"detectors": {"email": "Mask"}}}, "action Mask"),
-        ({"redaction": {"detectors": {"email": "Hash"}}}, "action Hash"),
-        ({"redaction": {"detectors": {"iban": "Replace"}}}, "detector"),
-        ({"redaction": {"detectors": {"emial": "Keep"}}}, "detector"),
-    ],
-)
-def test_what_it_does_not_do_yet_is_refused_rather_than_ignored(spec: dict[str, Any], named: str) -> None:
-    with pytest.raises(ManifestError, match=named):
-        check_supported(_tenant(**spec))
-
-
-def test_the_detectors_that_may_be_named_are_those_that_exist() -> None:
-    assert set(sluice_redact.DETECTORS) == DETECTORS

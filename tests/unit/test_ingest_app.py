@@ -1,6 +1,7 @@
 """The application as a client meets it: statuses, problem bodies, and nothing published for what was refused."""
 
 import gzip
+import re
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -161,10 +162,18 @@ async def test_the_description_names_every_reason_it_answers_with(service: _Serv
     assert {"/health", "/readiness", "/metrics"} <= description["paths"].keys()
 
 
-async def test_there_is_a_page_of_documentation(service: _Service) -> None:
-    response = await service.ask("GET", "/docs")
+@pytest.mark.parametrize("path", ["/docs", "/docs/"])
+async def test_the_page_of_documentation_names_everything_and_loads_nothing(service: _Service, path: str) -> None:
+    response = await service.ask("GET", path)
     assert response.status_code == 200
     assert "text/html" in response.headers["content-type"]
+    for reason in ALL.values():
+        if reason.status and reason.code != "not_found":
+            assert f"<code>{reason.code}</code>" in response.text
+    for what in ("POST /ingest", "GET /metrics", "Idempotency-Key", "split", "application/x-ndjson", "attributes"):
+        assert what in response.text
+    assert 'href="/docs/openapi.json"' in response.text
+    assert not re.search(r"<script|<link|<img|@import|url\(|://", response.text)
 
 
 # -- what is taken ---------------------------------------------------------------------------------------------------

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 
 from sluice_core.envelope import Record
 from sluice_core.reasons import UNENCODABLE_RECORD
-from sluice_core.tenant import TenantConfig
+from sluice_core.tenant import RedactionConfig, TenantConfig
 from sluice_redact import MARK, Redactor
 from sluice_worker.documents import ContentHash, Prepared, Preparer, derive_key, moment
 from sluice_worker.handle import Message, items
+from sluice_worker.preparers import Preparers
 from unit.fakes import config, delivery, envelope, submission
 from unit.strategies import records
 
-_MASTER = bytes(range(32))
+_KEY = bytes(range(32))
 _STARTED = datetime(2025, 1, 1, tzinfo=UTC)
 _NOW = _STARTED + timedelta(seconds=1.5)
 _REDACTOR = Redactor()
@@ -28,7 +29,7 @@ _REDACTOR = Redactor()
 def _prepare(*batch: Record, tenant: TenantConfig | None = None, traceparent: str | None = None) -> list[Prepared]:
     message = Message(delivery(envelope(submission(*batch, traceparent=traceparent)), 7, time=1000))
     [(_, parts)] = items(message)
-    return Preparer(tenant or config(), _REDACTOR, _MASTER).prepare(parts, _NOW, _STARTED)[0]
+    return Preparer(tenant or config(), _REDACTOR, _KEY).prepare(parts, _NOW, _STARTED)[0]
 
 
 def _document(record: Record, tenant: TenantConfig | None = None, traceparent: str | None = None) -> dict[str, Any]:
@@ -49,8 +50,9 @@ def test_hashing_one_content_leaves_nothing_behind_for_the_next() -> None:
 
 
 def test_every_provisioning_has_a_key_of_its_own() -> None:
-    keys = {derive_key(master, uid) for master in (_MASTER, b"\0" * 32) for uid in ("u1", "u2", "")}
-    assert len(keys) == 6
+    masters, purposes, uids = (_KEY, b"\0" * 32), (b"one", b"other"), ("u1", "u2", "")
+    keys = {derive_key(master, purpose, uid) for master in masters for purpose in purposes for uid in uids}
+    assert len(keys) == 12
     assert all(len(key) == 32 for key in keys)
 
 
@@ -72,9 +74,17 @@ def test_the_hash_does_not_depend_on_policy_or_original() -> None:
     assert len(hashes) == 1
 
 
-def test_another_provisioning_gives_the_same_content_another_hash() -> None:
-    record = Record("1", "a")
-    assert _prepare(record)[0].content_hash != _prepare(record, tenant=config(uid="u2"))[0].content_hash
+def test_another_provisioning_gives_the_same_content_another_hash_and_other_tokens() -> None:
+    message = Message(delivery(envelope(submission(Record("1", "a@b.co"))), 7, time=1000))
+    [(_, parts)] = items(message)
+    hashing = RedactionConfig({"email": "Hash"})
+    hashes, texts = set(), set()
+    for uid in ("u1", "u2"):
+        preparer = Preparers(_KEY).get(config(uid=uid, redaction=hashing))
+        [[prepared], _] = preparer.prepare(parts, _NOW, _STARTED)
+        hashes.add(prepared.content_hash)
+        texts.add(bson.decode(prepared.document)["modified_data"])
+    assert len(hashes) == len(texts) == 2
 
 
 # -- the document ----------------------------------------------------------------------------------------------------
@@ -144,7 +154,7 @@ def test_a_batch_is_prepared_in_its_order_and_whole(batch: list[Record]) -> None
 def test_hits_are_counted_over_the_batch() -> None:
     message = Message(delivery(envelope(submission(Record(None, "a@b.co"), Record(None, "c@d.co 10.0.0.1")))))
     [(_, batch)] = items(message)
-    _, totals = Preparer(config(), _REDACTOR, _MASTER).prepare(batch, _NOW, _STARTED)
+    _, totals = Preparer(config(), _REDACTOR, _KEY).prepare(batch, _NOW, _STARTED)
     assert totals == {"email": 2, "ipv4": 1}
 
 

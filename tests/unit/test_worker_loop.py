@@ -7,6 +7,7 @@ import pytest
 from sluice_core.envelope import Record
 from sluice_core.errors import StoreUnavailable
 from sluice_core.limits import MIB
+from sluice_core.tenant import RedactionConfig
 from sluice_worker.in_flight import HEARTBEAT_SECONDS
 from unit.fakes import config, delivery, submission
 from unit.virtual import now, settle
@@ -212,7 +213,7 @@ def test_a_policy_that_cannot_be_compiled_stores_nothing_and_stops_nobody() -> N
         assert worker.ids("beta") == {"c", "d"}
         assert sorted(worker.lane.acknowledged) == [1, 2]
 
-    work(scenario, config(detectors={"no such detector": "Replace"}), config("beta"))
+    work(scenario, config(redaction=RedactionConfig({"no such detector": "Replace"})), config("beta"))
 
 
 # -- tenants that are unknown or gone --------------------------------------------------------------------------------

@@ -14,10 +14,11 @@ from sluice_core.envelope import Record, Submission, encode_content
 from sluice_core.errors import Unencodable
 from sluice_core.reasons import REDACTION_FAILED, UNENCODABLE_RECORD, Reason
 from sluice_core.tenant import TenantConfig
-from sluice_redact import Redacted, RedactionError, Redactor
+from sluice_redact import Redacted, RedactedValue, RedactionError, Redactor
 from sluice_worker.handle import Item
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
+_NO_ATTRIBUTES = RedactedValue({}, {})
 _BLOCK = 64
 """Block size of SHA-256."""
 
@@ -39,9 +40,9 @@ class ContentHash:
         return outer.hexdigest()
 
 
-def derive_key(master_secret: bytes, uid: str) -> bytes:
-    """A tenant's hashing key: another uid, another key, so a tenant made anew shares nothing with its predecessor."""
-    return bytes.fromhex(ContentHash(master_secret)(b"sluice content hash\0" + uid.encode()))
+def derive_key(master_secret: bytes, purpose: bytes, uid: str) -> bytes:
+    """A tenant's key for one purpose: another uid, another key, so a tenant made anew shares nothing with it."""
+    return bytes.fromhex(ContentHash(master_secret)(purpose + b"\0" + uid.encode()))
 
 
 class Failure(NamedTuple):
@@ -68,10 +69,10 @@ class Prepared:
 class Preparer:
     """Prepares the records of one tenant under one revision of its config."""
 
-    def __init__(self, config: TenantConfig, redactor: Redactor, master_secret: bytes) -> None:
+    def __init__(self, config: TenantConfig, redactor: Redactor, hash_key: bytes) -> None:
         self.config = config
         self._redactor = redactor
-        self._hash = ContentHash(derive_key(master_secret, config.uid))
+        self._hash = ContentHash(hash_key)
 
     def prepare(self, batch: list[Item], now: datetime, started: datetime) -> tuple[list[Prepared], dict[str, int]]:
         """The batch's documents, and how many places each detector blotted out.
@@ -80,6 +81,8 @@ class Preparer:
         """
         records = [item.submission.records[item.position] for item in batch]
         outcomes = self._redactor.redact([record.text for record in records])
+        structured = [record.attributes for record in records if record.attributes]
+        values = iter(self._redactor.redact_values(structured) if structured else ())
         stamps = {"processed_at": now, "processing_time": (now - started).total_seconds()}
         totals: dict[str, int] = {}
         prepared: list[Prepared] = []
@@ -89,11 +92,14 @@ class Preparer:
                 submission = item.submission
                 common, plain = self._common(submission, stamps)
             log_id = submission.log_id(item.position)
+            attributes = next(values) if record.attributes else _NO_ATTRIBUTES
             try:
                 if isinstance(outcome, RedactionError):
                     raise outcome
+                if isinstance(attributes, RedactionError):
+                    raise attributes
                 content_hash = self._hash(encode_content(record))
-                own, hits = self._own(item, record, log_id, outcome, content_hash)
+                own, hits = self._own(item, record, log_id, outcome, attributes, content_hash)
                 is_plain = record.timestamp is None and record.attributes is None
                 document = join_document(encode_fields(own), plain if is_plain else common)
             except (RedactionError, Unencodable) as error:
@@ -119,7 +125,13 @@ class Preparer:
         return encode_fields(common), encode_fields({**common, "timestamp": received_at, "attributes": {}})
 
     def _own(
-        self, item: Item, record: Record, log_id: str, redacted: Redacted, content_hash: str
+        self,
+        item: Item,
+        record: Record,
+        log_id: str,
+        redacted: Redacted,
+        attributes: RedactedValue,
+        content_hash: str,
     ) -> tuple[dict[str, Any], Mapping[str, int]]:
         """The fields of one document that it shares with no other, and its hits."""
         hits = redacted.hits
@@ -133,8 +145,8 @@ class Preparer:
         if record.timestamp is not None or record.attributes is not None:
             micros = item.submission.received_at if record.timestamp is None else record.timestamp
             fields["timestamp"] = moment(micros)
-            fields["attributes"], more = self._redactor.redact_values(record.attributes or {})
-            hits = _add(hits, more) if more else hits
+            fields["attributes"] = attributes.value
+            hits = _add(hits, attributes.hits) if attributes.hits else hits
         fields["redactions"] = dict(hits)
         return fields, hits
 

@@ -1,13 +1,14 @@
-"""One preparer for each tenant, made anew when its config changes; compiled policies are shared by tenants alike.
+"""One preparer for each tenant, made anew when its config changes.
 
 Invariant: a record is redacted under the newest config this worker knows, whenever it was accepted.
 """
 
 from sluice_core.tenant import TenantConfig
-from sluice_redact import Policy, Redactor
-from sluice_worker.documents import Preparer
+from sluice_redact import Redactor, read_policy
+from sluice_worker.documents import Preparer, derive_key
 
-_MOST_POLICIES = 256
+_CONTENT = b"sluice content hash"
+_REDACTION = b"sluice redaction token"
 
 
 class Preparers:
@@ -16,22 +17,15 @@ class Preparers:
     def __init__(self, master_secret: bytes) -> None:
         self._master_secret = master_secret
         self._preparers: dict[str, Preparer] = {}
-        self._redactors: dict[tuple[tuple[str, str], ...], Redactor] = {}
 
     def get(self, config: TenantConfig) -> Preparer:
         """The preparer for this config. Raises sluice_redact.PolicyError when its policy cannot be compiled."""
         preparer = self._preparers.get(config.tenant_id)
         if preparer is None or preparer.config is not config:
-            preparer = Preparer(config, self._redactor(config), self._master_secret)
+            preparer = self._make(config)
             self._preparers[config.tenant_id] = preparer
         return preparer
 
-    def _redactor(self, config: TenantConfig) -> Redactor:
-        key = tuple(sorted(config.detectors.items()))
-        redactor = self._redactors.get(key)
-        if redactor is None:
-            if len(self._redactors) >= _MOST_POLICIES:
-                self._redactors.clear()
-            redactor = Redactor(Policy(config.detectors) if config.detectors else Policy())
-            self._redactors[key] = redactor
-        return redactor
+    def _make(self, config: TenantConfig) -> Preparer:
+        redactor = Redactor(read_policy(config.redaction), derive_key(self._master_secret, _REDACTION, config.uid))
+        return Preparer(config, redactor, derive_key(self._master_secret, _CONTENT, config.uid))

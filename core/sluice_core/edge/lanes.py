@@ -6,7 +6,7 @@ never empties or deletes a stream.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sluice_core.edge.broker import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, Broker
 from sluice_core.errors import ApiError
@@ -32,6 +32,15 @@ DEAD_LETTERS_BYTES = 2048 * MIB
 _SECOND = 1_000_000_000
 _KEEP_EVERYTHING = {"max_age": 0, "max_msgs": -1}
 """The defaults, said aloud so that another value counts as a difference: it would take messages away."""
+
+
+class Progress(NamedTuple):
+    """Where a lane stands, by sequences of its stream."""
+
+    last: int
+    """The newest message that it ever took."""
+    finished: int
+    """Everything up to here is finished: it left the work queue, or the consumer says so."""
 
 
 def lane_definition(lane: str, *, max_bytes: int, replicas: int) -> dict[str, Any]:
@@ -165,23 +174,6 @@ async def delete_consumer(broker: Broker, lane: str) -> None:
             raise
 
 
-async def lane_is_finished(broker: Broker, lane: str, target: int) -> bool:
-    """Whether everything up to sequence `target` is acknowledged, or was lost with its stream."""
-    try:
-        state = (await broker.api(f"STREAM.INFO.{lane_stream(lane)}"))["state"]
-        # A stream that was lost and made again begins anew: what was in the old one will never be finished.
-        remade = int(state["last_seq"]) < target
-        # What is acknowledged is gone; a consumer that was lost and made again has a floor that says nothing.
-        gone = int(state["first_seq"]) > target
-        return remade or gone or await acknowledged_floor(broker, lane) >= target
-    except ApiError as error:
-        if error.err_code == CONSUMER_NOT_FOUND:  # it comes back with the next repair
-            return False
-        if error.err_code != STREAM_NOT_FOUND:
-            raise
-        return True
-
-
 async def delete_stream(broker: Broker, name: str) -> None:
     """Delete a stream; none of that name is fine."""
     try:
@@ -202,10 +194,29 @@ async def lane_exists(broker: Broker, lane: str) -> bool:
     return True
 
 
-async def acknowledged_floor(broker: Broker, lane: str) -> int:
-    """Stream sequence up to which everything of the lane is finished."""
+async def lane_progress(broker: Broker, lane: str) -> Progress:
+    """How far the lane is."""
+    state = (await broker.api(f"STREAM.INFO.{lane_stream(lane)}"))["state"]
     info = await broker.api(f"CONSUMER.INFO.{lane_stream(lane)}.{WORKERS}")
-    return int(info["ack_floor"]["stream_seq"])
+    last = int(state["last_seq"])
+    # Not the consumer's floor alone: a broker that is killed loses the last moments of it but not what they took out
+    # of the stream, and of an empty lane it never catches up again.
+    gone = int(state["first_seq"]) - 1 if state["messages"] else last
+    return Progress(last, max(gone, int(info["ack_floor"]["stream_seq"])))
+
+
+async def lane_is_finished(broker: Broker, lane: str, target: int) -> bool:
+    """Whether everything up to sequence `target` is finished, or was lost with its stream."""
+    try:
+        progress = await lane_progress(broker, lane)
+    except ApiError as error:
+        if error.err_code == CONSUMER_NOT_FOUND:  # it comes back with the next repair
+            return False
+        if error.err_code != STREAM_NOT_FOUND:
+            raise
+        return True
+    # A stream that was lost and made again begins anew: what was in the old one will never be finished.
+    return progress.last < target or progress.finished >= target
 
 
 async def last_sequence(broker: Broker, lane: str) -> int:

@@ -21,11 +21,11 @@ from sluice_core.edge.lanes import DEAD_LETTERS_BYTES, ensure_consumer, ensure_s
 from sluice_core.edge.registry import Claim, IssuedKey, Owner, Registry
 from sluice_core.edge.secrets import SecretStore, TenantSecret, password_digest
 from sluice_core.edge.store import Client, store_errors
-from sluice_core.errors import ApiError, BrokerUnavailable, ManifestError, NoRoom, ProvisionError, TenantNotFound
+from sluice_core.errors import ApiError, BrokerUnavailable, NoRoom, ProvisionError, TenantNotFound
 from sluice_core.keys import generate_key, key_digest, key_id
 from sluice_core.limits import DEFAULT_LIMITS, MIB, Limits
 from sluice_core.names import STANDARD_LANE, lane_stream, reader_user, tenant_database
-from sluice_core.tenant import DETECTORS, KeyConfig, Tenant, TenantConfig
+from sluice_core.tenant import KeyConfig, RedactionConfig, Tenant, TenantConfig
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,19 +81,20 @@ class Provisioner:
     async def apply(self, tenant: Tenant) -> Claim:
         """Create the tenant or bring it to what the manifest says now.
 
-        Raises ManifestError for what this release cannot do yet, TenantConflict for another owner's id. This is all the
-        steps below in their order; the operator takes them one by one, with a cluster's own between them.
+        Its policy is taken to be one that was tried. Raises TenantConflict for another owner's id, and BrokerError,
+        StoreUnavailable or ProvisionError for what did not work now. This is all the steps below in their order; the
+        operator takes them one by one, with a cluster's own between them.
         """
-        check_supported(tenant)
         claim = await self.claim(tenant, Owner(tenant.namespace, tenant.name))
         return await self._reconcile(claim, self.resolve(tenant, claim), [key.name for key in tenant.spec.keys])
 
     async def set_keys(self, tenant_id: str, names: Sequence[str]) -> Claim:
         """Issue keys for new names and revoke the keys of names left out; everything else stays."""
-        claim = await self.find(tenant_id)
-        if claim.config is None:
-            raise TenantNotFound(f"tenant {tenant_id} was never completely provisioned: apply it again")
-        return await self._reconcile(claim, claim.config, names)
+        with store_errors():
+            claim = await self.find(tenant_id)
+            if claim.config is None:
+                raise TenantNotFound(f"tenant {tenant_id} was never completely provisioned: apply it again")
+            return await self._reconcile(claim, claim.config, names)
 
     async def find(self, tenant_id: str) -> Claim:
         """The claim of a tenant that lives. Raises TenantNotFound."""
@@ -120,7 +121,9 @@ class Provisioner:
             suspension=spec.suspension,
             keep_original=spec.original == "Keep",
             retention_days=spec.retention.days,
-            detectors=dict(spec.redaction.detectors),
+            redaction=RedactionConfig(
+                dict(spec.redaction.detectors), spec.redaction.style, tuple(spec.redaction.custom)
+            ),
         )
 
     async def _reconcile(self, claim: Claim, wanted: TenantConfig, key_names: Sequence[str]) -> Claim:
@@ -246,21 +249,6 @@ class Provisioner:
         return await ensure_consumer(self._broker, lane_stream(lane)) or stream
 
 
-def check_supported(tenant: Tenant) -> None:
-    """Refuse what a manifest may say and this release does not do yet, rather than ignore it.
-
-    Raises ManifestError.
-    """
-    spec = tenant.spec
-    if spec.redaction.custom or spec.redaction.tests:
-        raise ManifestError(f"{tenant.name}: redaction.custom and redaction.tests are not supported yet: remove them")
-    if spec.redaction.detectors.keys() - DETECTORS:
-        known = " ".join(sorted(DETECTORS))
-        raise ManifestError(f"{tenant.name}: redaction.detectors names an unknown detector; known are {known}")
-    if later := sorted({action for action in spec.redaction.detectors.values() if action in {"Mask", "Hash"}}):
-        raise ManifestError(f"{tenant.name}: redaction action {later[0]} is not supported yet: use Replace or Keep")
-
-
 def _closing(claim: Claim, lane: str) -> tuple[str, ...]:
     """The lanes to be closed once the tenant's lines take `lane`: those it leaves, the shared one excepted."""
     left = {*claim.closing, claim.config.lane if claim.config is not None else lane}
@@ -276,5 +264,5 @@ def next_revision(claim: Claim, wanted: TenantConfig) -> TenantConfig:
     if same == current:
         return current
     revision = claim.revision + 1
-    policy = current.policy_revision if wanted.detectors == current.detectors else revision
+    policy = current.policy_revision if wanted.redaction == current.redaction else revision
     return msgspec.structs.replace(wanted, revision=revision, policy_revision=policy)

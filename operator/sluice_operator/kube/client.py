@@ -1,6 +1,6 @@
 """A small client of the API server, on the HTTP library that kopf brings along.
 
-Why not a bigger one: docs/decisions/0013. Every call is bounded in time and either returns what the API server holds or
+Why not a bigger one: docs/decisions/0015. Every call is bounded in time and either returns what the API server holds or
 raises a KubeError. Server-side apply leaves alone what others set on the same object, such as the number of replicas.
 Invariant: an access token is read again when the API server no longer takes it, since projected ones expire.
 """

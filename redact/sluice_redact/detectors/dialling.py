@@ -12,6 +12,7 @@ COUNTRY_CODE: Final = re.compile(
     r"|9[679]\d",
     re.ASCII,
 )
+NORTH_AMERICAN: Final = re.compile(r"1?[2-9]\d\d[2-9]\d{6}", re.ASCII)
 _ANY: Final = range(6, 12)
 # Digits after the country code, where the plan is known to be narrow or wide.
 _NATIONAL: Final = {
@@ -49,6 +50,8 @@ _NATIONAL: Final = {
     "380": range(9, 10),
     "420": range(9, 10),
     "852": range(8, 9),
+    # Islands with a few thousand subscribers.
+    **dict.fromkeys(("247", "290", "500", "676", "677", "678", "682", "683", "685", "686", "688", "690"), range(4, 9)),
 }
 
 

@@ -1,9 +1,10 @@
-"""Detector: the expressions that nominate candidates, and the judges that accept them.
+"""Detector: the expressions that nominate candidates, and the judges that accept or refuse them.
 
 It exists so that the scanner knows nothing of any one kind of secret. Two rules make that sound:
 
-- Expressions match bytes of UTF-8, and none may match the byte 0xFF (write character classes out, or exclude it):
-  it never occurs in UTF-8 and separates the records of one scan.
+- Expressions match bytes of UTF-8, and none may match the byte 0xFF (write character classes out, or exclude it),
+  but for `EDGE` at the beginning of an anchor: it never occurs in UTF-8, stands before every record of a scan, and
+  separates the pieces of a record around a mark.
 - Hyperscan reports every end of a match but only the leftmost start of each end. So an expression must be such
   that an end has only one start worth judging, or be a mere anchor from which its judge finds the extent; else an
   early false start hides the true one.
@@ -17,13 +18,24 @@ from typing import Final, NamedTuple
 
 Span = tuple[int, int]
 
-Judge = Callable[[str, int, int], Span | None]
-"""`(text, start, end)` of a candidate, in characters -> the span that is a hit.
 
-None when it is not one for what stands around it, `NEVER` when it is not one anywhere (only saves time).
-"""
+class Refusal(NamedTuple):
+    """Why a candidate is no hit, in words for whoever asks for an explanation. Holds nothing of the text."""
 
-NEVER: Final[Span] = (0, 0)
+    why: str
+    final: bool = False
+    """Whether it is none whatever stands around it; spares judging the text again when its neighbours are gone."""
+
+
+Judge = Callable[[str, int, int], Span | Refusal]
+"""`(text, start, end)` of a candidate, in characters -> the span that is a hit, or why there is none."""
+
+WALL: Final = "\udcff"
+"""Stands in a text for each mark in it; `surrogateescape` makes it the byte 0xFF. No judge may look across it."""
+
+
+EDGE: Final = r"[^0-9A-Za-z_.:/#$+\-]"
+"""What can stand before a number that is not a part of something longer; the beginning of a record, too."""
 
 
 class Expression(NamedTuple):
@@ -35,8 +47,12 @@ class Expression(NamedTuple):
 
     pattern: str
     judge: Judge | None
+    what: str
+    """What it finds, in a few words; of a veto, what the candidate is instead."""
     caseless: bool = False
     anchor: bool = False
+    greedy: bool = False
+    """Its hits take all they can, so that what it nominates within one of them needs no judging."""
 
 
 class Detector(NamedTuple):
@@ -44,6 +60,9 @@ class Detector(NamedTuple):
 
     name: str
     expressions: tuple[Expression, ...]
+
+
+PART_OF_MORE: Final = Refusal("it is a part of something longer")
 
 
 def is_word(char: str) -> bool:
