@@ -47,7 +47,7 @@ def _load(path: Path) -> list[Tenant]:
     except UnicodeDecodeError:
         raise ManifestError(f"{path}: this is not a text file in UTF-8") from None
     except OSError as error:
-        raise ManifestError(f"{path} cannot be read ({error.strerror})") from None
+        raise typer.BadParameter(f"{path} cannot be read ({error.strerror})", param_hint="--file") from None
     try:
         tenants = load_tenants(text)
     except ManifestError as error:

@@ -47,7 +47,7 @@ def test_a_tenant_is_applied_listed_shown_and_deleted(stack: Stack) -> None:
 def test_tenants_are_taken_from_standard_input(stack: Stack) -> None:
     [result] = stack.ask("tenants", "apply", "-f", "-", stdin=TENANT.format(name="from-stdin", spec="{}"))
     assert result["result"] == "created"
-    assert "No such file" in stack.fail("tenants", "apply", "-f", stack.directory / "no-such.yaml")
+    assert "No such file" in stack.fail("tenants", "apply", "-f", stack.directory / "no-such.yaml", code=2)
 
 
 def test_a_policy_that_fails_its_own_tests_is_refused_by_number(stack: Stack) -> None:

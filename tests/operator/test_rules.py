@@ -95,7 +95,7 @@ async def test_every_default_is_filled_in(stage: Rig) -> None:
         "suspension": "Active",
         "retention": {"days": 30},
         "original": "Keep",
-        "redaction": {},
+        "redaction": {"style": "Plain"},
         "keys": [{"name": "default"}],
         "deletionPolicy": "Retain",
         "erasureReceipt": False,
