@@ -194,7 +194,9 @@ async def strikes(stage: Stage, begin: Begin, finished: Finished, name: str, num
     return struck
 
 
-async def test_killed_at_every_write_of_a_creation(crash: Stage, step: int) -> None:
+async def test_killed_at_every_write_of_a_creation(
+    crash: Stage, step: int, record_property: Callable[[str, object], None]
+) -> None:
     reference = crash.rig.unique("reference")
     await crash.rig.apply(reference, **BEFORE)
     wanted = await becomes_state(crash.rig, reference, None)
@@ -213,9 +215,12 @@ async def test_killed_at_every_write_of_a_creation(crash: Stage, step: int) -> N
         struck = await strikes(crash, create, created, name, number)
         await becomes_state(crash.rig, name, wanted)
     assert number > 15, "a tenant takes more writes than that"
+    record_property("measured", f"killed at every {step}. write of a creation, which has about {number - step}")
 
 
-async def test_killed_at_every_write_of_a_change(crash: Stage, step: int) -> None:
+async def test_killed_at_every_write_of_a_change(
+    crash: Stage, step: int, record_property: Callable[[str, object], None]
+) -> None:
     reference = await crash.rig.tenant("reference", **BEFORE)
     await crash.rig.apply(reference, **AFTER)
     wanted: dict[str, Any] = {}
@@ -242,9 +247,12 @@ async def test_killed_at_every_write_of_a_change(crash: Stage, step: int) -> Non
         struck = await strikes(crash, change, changed, name, number)
         await becomes_state(crash.rig, name, wanted)
     assert number > 8, "a change takes more writes than that"
+    record_property("measured", f"killed at every {step}. write of a change, which has about {number - step}")
 
 
-async def test_killed_at_every_write_of_a_deletion(crash: Stage, step: int) -> None:
+async def test_killed_at_every_write_of_a_deletion(
+    crash: Stage, step: int, record_property: Callable[[str, object], None]
+) -> None:
     async def remove(name: str) -> None:
         await crash.rig.kube.delete(TENANT, NAMESPACE, name)
 
@@ -261,3 +269,4 @@ async def test_killed_at_every_write_of_a_deletion(crash: Stage, step: int) -> N
         await crash.rig.gone(name)
         assert await erased(crash.rig, name)
     assert number > 15, "a deletion takes more writes than that"
+    record_property("measured", f"killed at every {step}. write of a deletion, which has about {number - step}")
