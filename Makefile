@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.sluice-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test unit faults crashes lint types layers check redaction-report bench bench-operator lock clean
+.PHONY: help setup up demo test unit faults crashes lint types layers check redaction-report bench bench-operator lock chart chart-docs images kind-up kind-load kind-down clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -63,6 +63,31 @@ bench-operator: setup ## Measure the operator with 100, 250 and 500 Tenants (nee
 
 lock: setup ## Write requirements.lock from what is installed
 	$(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check > requirements.lock
+
+chart: setup ## Write the chart's table of values, and test the chart (needs helm)
+	$(BIN)/python charts/values_table.py
+	$(BIN)/python -m pytest tests/chart $(ARGS)
+
+chart-docs: setup ## Write the chart's table of values
+	$(BIN)/python charts/values_table.py
+
+# Any tool that takes a Dockerfile: DOCKER=podman, or DOCKER='buildah'.
+DOCKER ?= docker
+TAG ?= dev
+PYTHON_IMAGE ?= python:3.11-slim-bookworm
+images: ## Build the three images as sluice-PART:dev
+	for part in ingest worker operator; do \
+	  $(DOCKER) build --target $$part --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) -t sluice-$$part:$(TAG) . || exit 1; \
+	done
+
+kind-up: ## Start a kind cluster
+	kind create cluster --config k8s/kind.yaml
+
+kind-load: ## Load the images into it
+	for part in ingest worker operator; do kind load docker-image --name sluice sluice-$$part:$(TAG) || exit 1; done
+
+kind-down: ## Remove it
+	kind delete cluster --name sluice
 
 clean: ## Remove the virtual environment and the embedded stack's data
 	rm -rf $(VENV) .sluice

@@ -1,0 +1,33 @@
+"""Tests of the chart run Helm where it is; what could not be tested without it is said at the end."""
+
+import pytest
+
+from support.chart import find_program
+from support.cluster import find_binaries, keda_crd
+
+_untested: dict[str, set[str]] = {}
+
+
+def _missing(item: pytest.Item) -> str | None:
+    for marker in item.iter_markers("needs"):
+        for name in map(str, marker.args):
+            if name == "kube-apiserver":
+                if find_binaries() is None or keda_crd() is None:
+                    return name
+            elif find_program(name) is None:
+                return name
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if (name := _missing(item)) is not None:
+            item.add_marker(pytest.mark.skip(reason=f"there is no {name} on PATH or in the cache"))
+            _untested.setdefault(name, set()).add(item.nodeid)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for name, tests in _untested.items():
+        terminalreporter.section("NOT TESTED", red=True)
+        terminalreporter.line(f"{len(tests)} tests of the chart did not run: no {name} on PATH or in the cache.")
+        terminalreporter.line("See docs/development.md, Chart.")
