@@ -1,11 +1,24 @@
 """Tests of the chart run Helm where it is; what could not be tested without it is said at the end."""
 
+from collections.abc import AsyncIterator
+
 import pytest
+import yaml
 
 from support.chart import find_program
-from support.cluster import find_binaries, keda_crd
+from support.cluster import CRD, Cluster, find_binaries, keda_crd, running_cluster
 
 _untested: dict[str, set[str]] = {}
+
+
+@pytest.fixture(scope="session")
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    """A real API server with the Tenant's and KEDA's definitions."""
+    async with running_cluster(tmp_path_factory.mktemp("cluster")) as made:
+        scaled_objects = keda_crd()
+        assert scaled_objects is not None
+        await made.install(yaml.safe_load(CRD.read_text()), scaled_objects)
+        yield made
 
 
 def _missing(item: pytest.Item) -> str | None:

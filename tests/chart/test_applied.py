@@ -3,13 +3,11 @@
 Nothing is stored, and there is no kubelet: that the pods run is for a cluster to show.
 """
 
-from collections.abc import AsyncIterator
-
 import pytest
 import yaml
 
 from support.chart import CASES, NAMESPACE, REPO, Object, render, run, worker_pod
-from support.cluster import Cluster, keda_crd, running_cluster
+from support.cluster import Cluster
 
 pytestmark = pytest.mark.needs("helm", "kube-apiserver")
 
@@ -18,14 +16,10 @@ FOREIGN = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
 
 
 @pytest.fixture(scope="module")
-async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
-    async with running_cluster(tmp_path_factory.mktemp("cluster")) as made:
-        scaled_objects = keda_crd()
-        assert scaled_objects is not None
-        await made.install(yaml.safe_load((REPO / "charts/sluice/files/crds/tenants.yaml").read_text()), scaled_objects)
-        for name in (NAMESPACE, "team-a", "team-b"):
-            await made.kubectl("create", "namespace", name)
-        yield made
+async def server(cluster: Cluster) -> Cluster:
+    for name in (NAMESPACE, "team-a", "team-b"):
+        await cluster.kubectl("create", "namespace", name)
+    return cluster
 
 
 CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace"}
@@ -38,26 +32,26 @@ def placed(one: Object) -> Object:
     return {**one, "metadata": {"namespace": NAMESPACE, **one["metadata"]}}
 
 
-async def take(cluster: Cluster, objects: list[Object]) -> str:
+async def take(server: Cluster, objects: list[Object]) -> str:
     # A pod is refused while its service account is not there.
     if accounts := [one for one in objects if one["kind"] == "ServiceAccount"]:
         stored = yaml.safe_dump_all(accounts)
-        await cluster.kubectl("apply", "--namespace", NAMESPACE, "-f", "-", stdin=stored)
-    return await cluster.kubectl(
+        await server.kubectl("apply", "--namespace", NAMESPACE, "-f", "-", stdin=stored)
+    return await server.kubectl(
         *("apply", "--dry-run=server", "--validate=strict", "-f", "-"),
         stdin=yaml.safe_dump_all(map(placed, objects)),
     )
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_what_is_rendered_is_taken(cluster: Cluster, case: str) -> None:
+async def test_what_is_rendered_is_taken(server: Cluster, case: str) -> None:
     objects = [one for one in render(*CASES[case]) if one["kind"] not in FOREIGN]
-    taken = await take(cluster, objects)
+    taken = await take(server, objects)
     assert taken.count("server dry run") == len(objects)
 
 
-async def test_a_pod_of_the_workers_template_is_taken_by_a_namespace_that_is_restricted(cluster: Cluster) -> None:
-    await cluster.kubectl(
+async def test_a_pod_of_the_workers_template_is_taken_by_a_namespace_that_is_restricted(server: Cluster) -> None:
+    await server.kubectl(
         "label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted", "--overwrite"
     )
     template = worker_pod(render())
@@ -67,11 +61,11 @@ async def test_a_pod_of_the_workers_template_is_taken_by_a_namespace_that_is_res
         "metadata": {**template["metadata"], "name": "w"},
         "spec": template["spec"],
     }
-    await cluster.kubectl("wait", "--for=create", "serviceaccount/default", "--namespace", NAMESPACE, "--timeout=30s")
-    assert "pod/w" in await take(cluster, [pod])
+    await server.kubectl("wait", "--for=create", "serviceaccount/default", "--namespace", NAMESPACE, "--timeout=30s")
+    assert "pod/w" in await take(server, [pod])
 
 
-async def test_the_development_servers_are_taken(cluster: Cluster) -> None:
+async def test_the_development_servers_are_taken(server: Cluster) -> None:
     done = run("kubectl", "kustomize", str(REPO / "k8s/dev"))
     objects = [one for one in yaml.safe_load_all(done.stdout) if one]
-    assert (await take(cluster, objects)).count("server dry run") == len(objects)
+    assert (await take(server, objects)).count("server dry run") == len(objects)
