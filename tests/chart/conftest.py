@@ -1,5 +1,7 @@
 """Tests of the chart run Helm where it is; what could not be tested without it is said at the end."""
 
+import re
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,7 +10,7 @@ import yaml
 from support.chart import find_program
 from support.cluster import CRD, Cluster, find_binaries, keda_crd, running_cluster
 
-_untested: dict[str, set[str]] = {}
+NO_PROGRAM = "the chart's tests need, and do not find,"
 
 
 @pytest.fixture(scope="session")
@@ -35,12 +37,16 @@ def _missing(item: pytest.Item) -> str | None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if (name := _missing(item)) is not None:
-            item.add_marker(pytest.mark.skip(reason=f"there is no {name} on PATH or in the cache"))
-            _untested.setdefault(name, set()).add(item.nodeid)
+            item.add_marker(pytest.mark.skip(reason=f"{NO_PROGRAM} {name}"))
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for name, tests in _untested.items():
+    # From the reports, which also come from other processes.
+    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())]
+    untested = Counter(found[1] for reason in reasons if (found := re.search(rf"{NO_PROGRAM} ([\w-]+)", reason)))
+    if untested:
         terminalreporter.section("NOT TESTED", red=True)
-        terminalreporter.line(f"{len(tests)} tests of the chart did not run: no {name} on PATH or in the cache.")
+        for name, tests in untested.items():
+            terminalreporter.line(f"{tests} tests of the chart did not run: no {name} on PATH or in the cache.")
         terminalreporter.line("See docs/development.md, Chart.")
