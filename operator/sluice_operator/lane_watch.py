@@ -49,6 +49,9 @@ class LaneWatch:
                 if isinstance(error, KubeRefused) and error.status == 410:
                     continue
                 failures += 1
+            except Exception:  # a bug, and no reason to stop watching
+                log.exception("a watch of lane objects failed", extra={"kind": kind.kind})
+                failures += 1
             await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
 
     async def _read(self, kind: Kind, selector: str, seen: dict[str, Any] | None) -> dict[str, Any]:

@@ -192,7 +192,12 @@ class Operator:
 
     async def _connect_and_keep(self) -> None:
         await self.broker.connect()
-        await self.roster.start()
+        while True:
+            try:
+                await self.roster.start()
+                break
+            except SluiceError:  # it broke off just now
+                await asyncio.sleep(_CONNECT_SECONDS)
         await self.keeper.run()
 
     async def _keep_standard_lane(self) -> None:

@@ -217,7 +217,11 @@ class Rig:
         async def away() -> bool:
             return await self.get(name, namespace) is None
 
-        await eventually(away, within=2 * SOON, pause=0.1)
+        try:
+            await eventually(away, within=2 * SOON, pause=0.1)
+        except AssertionError:
+            how = f"the operator runs: {self.part.running}; {self.part.process.log_tail()}"
+            raise AssertionError(f"{name} is still there: {await self.get(name, namespace)}; {how}") from None
 
     # -- what there is of one ----------------------------------------------------------------------------------------
 

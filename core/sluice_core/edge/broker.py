@@ -200,8 +200,14 @@ class Broker:
             raise BrokerUnavailable("the broker did not answer in time") from None
 
     async def subscribe(self, subject: str, handle: Callable[[Msg], Awaitable[None]]) -> Subscription:
-        """Call `handle` for every message on `subject`, also after reconnecting, until `unsubscribe()` is called."""
-        return await self._client.subscribe(subject, cb=handle)
+        """Call `handle` for every message on `subject`, also after reconnecting, until `unsubscribe()` is called.
+
+        Raises BrokerUnavailable before the first connection.
+        """
+        try:
+            return await self._client.subscribe(subject, cb=handle)
+        except (NatsError, OSError):
+            raise BrokerUnavailable("not connected to the broker") from None
 
     async def send(self, subject: str, payload: bytes = b"", reply: str = "") -> None:
         """Publish without waiting for anything. Raises BrokerUnavailable when not connected."""

@@ -43,13 +43,18 @@ class Roster:
         self._broker = broker
         self._on_heartbeat = on_heartbeat
         self._heard: dict[str, tuple[float, Heartbeat]] = {}
+        self._starting = asyncio.Lock()
         self._listening_since = float("inf")
 
     async def start(self) -> None:
-        """Listen, also after reconnecting; hear `on_heartbeat` called for each. Again: nothing happens."""
-        if self._listening_since == float("inf"):
-            self._listening_since = _now()
-            await self._broker.subscribe(HEARTBEATS, self._take)
+        """Listen, also after reconnecting; hear `on_heartbeat` called for each. Again: nothing happens.
+
+        Raises BrokerUnavailable when it cannot be begun.
+        """
+        async with self._starting:
+            if self._listening_since == float("inf"):
+                await self._broker.subscribe(HEARTBEATS, self._take)
+                self._listening_since = _now()  # not before: who does not listen must not think that nobody is there
 
     def live(self) -> list[Heartbeat]:
         """The latest of each process that is alive."""
