@@ -115,12 +115,14 @@ class _Run:
 
     def close(self) -> None:
         """Say how it was. Raises typer.Exit(1) when lines had to be left out."""
-        caption = f"{plural(self._lines, 'line')}, {self._lines_with_hits:,} with hits"
-        table = make_table(["detector", "hits"], self._counts.most_common(), right=["hits"], caption=caption)
+        summary = f"{plural(self._lines, 'line')}, {self._lines_with_hits:,} with hits"
+        table = make_table(["detector", "hits"], self._counts.most_common(), right=["hits"])
         if self._mode == "stats":
             self._session.show(table)
+            self._session.say(summary)
         elif self._mode != "json":
             self._session.err.print(table)
+            self._session.note(summary)
         if self._left_out:
             self._session.fail(f"{plural(self._left_out, 'line')} left out: not UTF-8, or not to be redacted")
             raise typer.Exit(1)
