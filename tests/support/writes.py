@@ -60,6 +60,9 @@ class Writes:
                 os.kill(self.pid, signal.SIGKILL)
 
 
+_PASSED_ON = ("Content-Type", "Content-Encoding")
+
+
 @asynccontextmanager
 async def kube_proxy(upstream: str, context: ssl.SSLContext, writes: Writes) -> AsyncIterator[str]:
     """Plain HTTP in, the API server's TLS out; gives its address."""
@@ -79,7 +82,8 @@ async def kube_proxy(upstream: str, context: ssl.SSLContext, writes: Writes) -> 
             async with session.request(
                 request.method, upstream + request.raw_path, data=body or None, headers=headers
             ) as answer:
-                kept = {"Content-Type": answer.headers.get("Content-Type", "application/json")}
+                # A list of some dozens of objects comes compressed, and is passed on as it is.
+                kept = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
                 response = web.StreamResponse(status=answer.status, headers=kept)
                 with suppress(ConnectionError, aiohttp.ClientError):
                     await response.prepare(request)
