@@ -183,8 +183,12 @@ async def test_a_retained_database_goes_back_to_its_owner_and_to_nobody_else(
 
 async def test_a_released_id_goes_to_whoever_claims_it_next(running: Rig) -> None:
     name = await running.tenant("released")
+    code, said = await running.part.command("release", name)
+    assert code == 1, "it is not retained but lives"
+    assert "there is nothing to release" in said
     await running.delete(name)
-    await running.registry.release(name)
+    code, said = await running.part.command("release", name)
+    assert (code, said.split(":")[0]) == (0, f"tenant id {name} is released")
     await running.apply(name, namespace="team-b")
     await running.becomes(name, namespace="team-b")
     assert (await running.claim(name)).owner.namespace == "team-b"

@@ -58,6 +58,18 @@ class OperatorPart(Server):
     async def _wait_ready(self, process: ChildProcess) -> None:
         await process.wait_ready(answers_ok(self.port, "/health"), 30.0)
 
+    async def command(self, *arguments: str) -> tuple[int, str]:
+        """Run one of its commands, as `kubectl exec` in its pod would; exit code, and what it said."""
+        process = await asyncio.create_subprocess_exec(
+            *self._prepare(),
+            *arguments,
+            env=dict(self._environ),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await process.communicate()
+        return process.returncode or 0, said.decode()
+
 
 class Rig:
     """What one operator works on. `namespace` is for Tenants; each test may make more."""

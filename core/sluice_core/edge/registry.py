@@ -126,7 +126,7 @@ class Registry:
             if current.state == "Retained":
                 raise TenantRetained(
                     f"the database of tenant id {tenant_id} is kept for a former owner: choose another "
-                    f"spec.tenantId, or have it released by an administrator (sluice tenants release {tenant_id})"
+                    f"spec.tenantId, or have it released by an administrator (`release {tenant_id}`)"
                 )
             raise TenantConflict(f"tenant id {tenant_id} belongs to another Tenant: choose another spec.tenantId")
         if current.state == "Deleting":
