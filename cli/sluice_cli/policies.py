@@ -14,7 +14,7 @@ from sluice_cli.output import plural
 from sluice_core.errors import ManifestError, explain_validation
 from sluice_core.manifest import KIND, load_tenants
 from sluice_core.tenant import Redaction
-from sluice_redact import Case, Policy, PolicyError, failing_cases, read_policy
+from sluice_redact import Policy, PolicyError, failing_cases, read_policy
 
 
 def load_policy(path: Path) -> Policy:
@@ -40,7 +40,7 @@ def try_policy(written: Redaction, where: str) -> Policy:
     """The policy, compiled and tested. Raises ManifestError, which begins with `where`."""
     try:
         policy = read_policy(written)
-        failing = failing_cases(policy, [Case(case.input, case.expect) for case in written.tests])
+        failing = failing_cases(policy, written.tests)
     except PolicyError as error:
         raise ManifestError(f"{where}: {error}") from None
     if failing:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sluice_core.reasons import POLICY_INVALID, POLICY_TEST_FAILED, Reason
 from sluice_core.tenant import Redaction
-from sluice_redact import Case, PolicyError, failing_cases, read_policy
+from sluice_redact import PolicyError, failing_cases, read_policy
 
 
 class Fault(NamedTuple):
@@ -22,7 +22,7 @@ class Fault(NamedTuple):
 def judge(redaction: Redaction) -> Fault | None:
     """What is wrong with a policy, None when nothing is."""
     try:
-        failed = failing_cases(read_policy(redaction), [Case(test.input, test.expect) for test in redaction.tests])
+        failed = failing_cases(read_policy(redaction), redaction.tests)
     except PolicyError as error:
         return Fault(POLICY_INVALID, f"redaction: {error}")
     if failed:

@@ -88,7 +88,12 @@ class Removal:
             if ours and claim.state in {"Active", "Deleting"} and claim.owner.uid not in living:
                 retired += await self._retire(claim)
         with store_errors():
-            needed = {lane for claim in await self._registry.all() for lane in _lanes(claim)}
+            needed = {
+                lane
+                for claim in await self._registry.all()
+                if claim.state in {"Active", "Deleting"}
+                for lane in claim.lanes
+            }
         for lane in sorted(lanes - needed - {STANDARD_LANE}):
             log.warning("a lane's objects are nobody's and are removed", extra={"lane": lane})
             await self._lanes.remove(lane)
@@ -145,9 +150,3 @@ class Removal:
                 await self._kube.apply(CONFIG_MAP, manifest)
         except KubeError as error:  # a namespace that is going takes none
             log.warning("the receipt could not be left", extra={"tenant": claim.id, "error": str(error)})
-
-
-def _lanes(claim: Claim) -> set[str]:
-    if claim.state not in {"Active", "Deleting"}:
-        return set()
-    return {*claim.closing, *([claim.config.lane] if claim.config is not None else [])}

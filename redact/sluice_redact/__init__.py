@@ -8,15 +8,14 @@ from sluice_redact.errors import PolicyError, RedactionError
 from sluice_redact.marks import MARK
 from sluice_redact.policy import ACTIONS, DETECTORS, STYLES, Policy, Rule
 from sluice_redact.redactor import Hit, Redacted, RedactedValue, Redactor
-from sluice_redact.trial import Case, failing_cases
-from sluice_redact.written import WrittenPolicy, read_policy
+from sluice_redact.trial import failing_cases
+from sluice_redact.written import WrittenCase, WrittenPolicy, read_policy
 
 __all__ = [
     "ACTIONS",
     "DETECTORS",
     "MARK",
     "STYLES",
-    "Case",
     "Hit",
     "Policy",
     "PolicyError",
@@ -25,6 +24,7 @@ __all__ = [
     "RedactionError",
     "Redactor",
     "Rule",
+    "WrittenCase",
     "WrittenPolicy",
     "failing_cases",
     "read_policy",

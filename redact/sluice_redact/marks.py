@@ -35,16 +35,14 @@ class Marks:
         """What stands in the place of this hit of the detector or rule."""
         action = self._actions[name]
         if action == "Mask":
-            return _MASK + self.tail(name, value)
+            return _MASK + self._tail(value)
         if action == "Hash":
             return f"[{name.upper()}:{self._token(name, value)}]"
         return f"[{name.upper()}]" if self._named else MARK
 
-    def tail(self, name: str, value: str) -> str:
-        """What of the value stays readable: its last four characters where it is long enough and the policy says so."""
-        if self._actions[name] != "Mask" or len(value) < _SHORTEST_WITH_TAIL:
-            return ""
-        return _UNKEPT.sub("", value[-TAIL:])
+    def _tail(self, value: str) -> str:
+        """What of the value stays readable: its last four characters where it is long enough."""
+        return "" if len(value) < _SHORTEST_WITH_TAIL else _UNKEPT.sub("", value[-TAIL:])
 
     def _token(self, name: str, value: str) -> str:
         if self._key is None:

@@ -34,11 +34,13 @@ def resolve(spans: list[Span], rank: Mapping[str, int]) -> list[Span]:
 
 def absorb(spans: list[Span], more: list[Span]) -> list[Span]:
     """The spans, in order, with later found ones in which those that they touch disappear."""
+    later = set(more)
     merged: list[Span] = []
-    for start, end, name in sorted([(start, end, name) for start, end, name in spans + more]):
+    for span in sorted(spans + more):
+        start, end, name = span
         if merged and start < merged[-1][1]:
             first, last, earlier = merged[-1]
-            merged[-1] = (first, max(last, end), name if (start, end, name) in more else earlier)
+            merged[-1] = (first, max(last, end), name if span in later else earlier)
         else:
-            merged.append((start, end, name))
+            merged.append(span)
     return merged

@@ -4,20 +4,13 @@ Invariant: what is said of a case is its number, never its text.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from sluice_redact.policy import Policy
 from sluice_redact.redactor import Redacted, Redactor
+from sluice_redact.written import WrittenCase
 
 
-class Case(NamedTuple):
-    """A line and what must become of it; where a value is hashed, `aaaaaaaaaaaaaaaa` stands for its token."""
-
-    input: str
-    expect: str
-
-
-def failing_cases(policy: Policy, cases: Sequence[Case]) -> list[int]:
+def failing_cases(policy: Policy, cases: Sequence[WrittenCase]) -> list[int]:
     """The numbers, from 1, of the cases that do not come out as expected.
 
     Raises `PolicyError` for a policy that cannot be compiled.

@@ -26,6 +26,18 @@ class WrittenRule(Protocol):
         """What becomes of a hit."""
 
 
+class WrittenCase(Protocol):
+    """A line and what must become of it; where a value is hashed, `aaaaaaaaaaaaaaaa` stands for its token."""
+
+    @property
+    def input(self) -> str:
+        """The line as it is sent."""
+
+    @property
+    def expect(self) -> str:
+        """The line as it is stored."""
+
+
 class WrittenPolicy(Protocol):
     """A policy."""
 

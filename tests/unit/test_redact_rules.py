@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice_redact import Case, Policy, PolicyError, Redacted, Redactor, Rule, failing_cases
+from sluice_core.tenant import PolicyTest
+from sluice_redact import Policy, PolicyError, Redacted, Redactor, Rule, failing_cases
 
 _NOTHING_BUILT_IN = dict.fromkeys(Policy().actions, "Keep")
 
@@ -125,9 +126,9 @@ def test_what_rules_left_is_at_rest(pieces: list[str]) -> None:
 def test_a_policy_is_tried_on_its_own_cases() -> None:
     policy = Policy({"email": "Hash", "ipv4": "Keep"}, (Rule("employee", r"EMP-\d+", "Mask"),))
     cases = [
-        Case("a@b.co at 10.0.0.1", "[EMAIL:aaaaaaaaaaaaaaaa] at 10.0.0.1"),
-        Case("EMP-12345", "****2345"),
-        Case("EMP-12345", "[REDACTED]"),
-        Case("\ud800", "x"),
+        PolicyTest(input="a@b.co at 10.0.0.1", expect="[EMAIL:aaaaaaaaaaaaaaaa] at 10.0.0.1"),
+        PolicyTest(input="EMP-12345", expect="****2345"),
+        PolicyTest(input="EMP-12345", expect="[REDACTED]"),
+        PolicyTest(input="\ud800", expect="x"),
     ]
     assert failing_cases(policy, cases) == [3, 4]

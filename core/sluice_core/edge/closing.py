@@ -51,7 +51,7 @@ class Closing:
             if claim.closing and claim.state == "Active" and await self._is_known(claim, entries.get(claim.id)):
                 for lane in claim.closing:
                     await self._close(claim.id, lane)
-        needed = {lane for claim in claims for lane in _lanes(claim)}
+        needed = {lane for claim in claims for lane in claim.lanes}
         for info in streams.values():
             subjects = info["config"].get("subjects") or [""]
             lane = subjects[0].removeprefix(CLOSED_PREFIX)
@@ -96,7 +96,3 @@ class Closing:
         info = await self._broker.api(f"STREAM.INFO.{lane_stream(lane)}")
         if info["config"]["subjects"] == [f"{CLOSED_PREFIX}{lane}"] and not info["state"]["messages"]:
             await delete_stream(self._broker, lane_stream(lane))
-
-
-def _lanes(claim: Claim) -> set[str]:
-    return {*claim.closing, *([claim.config.lane] if claim.config is not None else [])}

@@ -66,6 +66,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     erased: dict[str, int] = {}
     """What there was when its deletion began to remove things: documents, parked letters, dead letters."""
 
+    @property
+    def lanes(self) -> set[str]:
+        """The lanes in which something of it is or may be."""
+        return {*self.closing, *([self.config.lane] if self.config is not None else [])}
+
 
 class Registry:
     """The collection `sluice.tenants`; needs the provisioner's credentials."""
