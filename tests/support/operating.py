@@ -18,12 +18,13 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from sluice_core.edge.broker import Broker
+from sluice_core.edge.bucket import read_bucket, sealed_tenants
 from sluice_core.edge.lanes import list_streams
 from sluice_core.edge.registry import Claim, Registry
 from sluice_core.edge.replica_set import set_up_replica_set
 from sluice_core.edge.store import Client, connect
 from sluice_core.manifest import API_VERSION, KIND
-from sluice_core.names import STANDARD_LANE
+from sluice_core.names import SEAL_KEY, STANDARD_LANE
 from sluice_local.credentials import ADMIN_USER, OPERATOR_USER, Credentials
 from sluice_local.mongod import REPLICA_SET
 from sluice_local.operator_rights import Login, admin_uri
@@ -310,7 +311,8 @@ class Rig:
         return {"kubernetes": self.cluster.written(), "mongodb": [(one["ts"], one["ns"]) for one in last], "nats": kept}
 
     async def settled(self) -> dict[str, Any]:
-        """What was written, once nothing more is."""
+        """What was written, once nothing more is. The seal follows a new tenant with the next round of repairs."""
+        await eventually(self._sealed, within=SOON, pause=0.1)
         before = await self.written()
         while True:
             await self.more_looks()
@@ -318,6 +320,11 @@ class Rig:
             if after == before:
                 return after
             before = after
+
+    async def _sealed(self) -> bool:
+        entries = await read_bucket(self.broker)
+        seal = entries.pop(SEAL_KEY, None)
+        return seal is not None and sealed_tenants(seal) == len(entries)
 
     async def settled_tenant(self, name: str) -> None:
         """Wait until kopf has put its mark on a Tenant and its Event is written: the last writes of a look."""
