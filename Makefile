@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.sluice-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test unit faults crashes lint types layers check redaction-report bench bench-operator lock chart chart-docs images kind-up kind-load kind-down clean
+.PHONY: help setup up demo test unit faults crashes lint types layers check redaction-report bench bench-operator lock chart chart-docs images cluster-up cluster-load cluster-deploy cluster-down kind-up e2e clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -80,14 +80,24 @@ images: ## Build the three images as sluice-PART:dev
 	  $(DOCKER) build --target $$part --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) -t sluice-$$part:$(TAG) . || exit 1; \
 	done
 
-kind-up: ## Start a kind cluster
-	kind create cluster --config k8s/kind.yaml
+# k8s/cluster.sh says whose cluster it is: kind's, or that of scripts which need no containers around the node.
+cluster-up: ## Start a cluster with KEDA and an ingress controller, and say how to reach it
+	@k8s/cluster.sh up
 
-kind-load: ## Load the images into it
-	for part in ingest worker operator; do kind load docker-image --name sluice sluice-$$part:$(TAG) || exit 1; done
+cluster-load: ## Build the three images and bring them onto it
+	@k8s/cluster.sh load $(TAG)
 
-kind-down: ## Remove it
-	kind delete cluster --name sluice
+cluster-deploy: ## Broker, database, chart and a sample Tenant on it
+	@eval "$$(k8s/cluster.sh env)" && k8s/deploy.sh
+
+cluster-down: ## Stop it
+	@k8s/cluster.sh down
+
+kind-up: ## Start one of kind in any case
+	@SLUICE_CLUSTER_SCRIPTS= k8s/cluster.sh up
+
+e2e: setup ## Test everything on that cluster, which is emptied before and after
+	@eval "$$(k8s/cluster.sh env)" && exec $(BIN)/python -m pytest tests/e2e $(ARGS)
 
 clean: ## Remove the virtual environment and the embedded stack's data
 	rm -rf $(VENV) .sluice

@@ -9,11 +9,11 @@
 #   k8s/cluster.sh down        stops it
 #
 # Where the scripts of a cluster without containers around its node are (SLUICE_CLUSTER_SCRIPTS; they need root on Debian
-# and build everything themselves, for half an hour the first time), it is theirs; elsewhere it is kind's.
+# and build everything themselves, for half an hour the first time), it is theirs; elsewhere, or if that is empty, kind's.
 # SLUICE_CONTEXTS names further contexts that may be emptied.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-scripts=${SLUICE_CLUSTER_SCRIPTS:-$root/../shared/cluster}
+scripts=${SLUICE_CLUSTER_SCRIPTS-$root/../shared/cluster}
 cache=${CLUSTER_CACHE:-$HOME/.cache/sluice-cluster}
 python_image=${PYTHON_IMAGE:-python:3.11-slim-bookworm}
 debian_packages=(containerd runc containernetworking-plugins nftables iptables conntrack buildah mmdebstrap openssl libcurl4)
@@ -21,7 +21,7 @@ contexts="sluice kind-sluice ${SLUICE_CONTEXTS:-}"
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }
-own() { [ -x "$scripts/up" ]; }
+own() { [ -n "$scripts" ] && [ -x "$scripts/up" ]; }
 
 has_packages() {
   for program in containerd runc nft iptables conntrack buildah mmdebstrap openssl; do

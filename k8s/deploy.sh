@@ -4,11 +4,12 @@
 #
 #   k8s/deploy.sh [helm arguments, such as --set ingest.replicas=2]
 #
-# Repeated at will; TAG is the images' tag (dev), SAMPLE the Tenant's file, SLUICE_IMAGE_REGISTRY what stands before the
-# images' names.
+# Repeated at will; TAG is the images' tag (dev), SAMPLE the Tenant's file, CHART the chart's folder, and
+# SLUICE_IMAGE_REGISTRY what stands before the images' names.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 registry=${SLUICE_IMAGE_REGISTRY:-}
+chart=${CHART:-$root/charts/sluice}
 sample=${SAMPLE:-$root/k8s/samples/tenant.yaml}
 ingress=${SLUICE_INGRESS_URL:-http://127.0.0.1:8880}
 step() { printf '%4ds  %s\n' "$SECONDS" "$*"; }
@@ -22,7 +23,7 @@ kubectl -n sluice-system rollout status statefulset/nats --timeout=180s >/dev/nu
 kubectl -n sluice-system rollout status statefulset/mongodb --timeout=180s >/dev/null
 
 step "chart"
-helm upgrade --install sluice "$root/charts/sluice" -n sluice-system -f "$root/charts/sluice/values-dev.yaml" \
+helm upgrade --install sluice "$chart" -n sluice-system -f "$chart/values-dev.yaml" \
   --set image.registry="$registry" --set image.tag="${TAG:-dev}" \
   --set ingest.ingress.enabled=true --set ingest.ingress.className=traefik --set operator.ingestUrl="$ingress" \
   --wait --timeout 5m "$@" >/dev/null
