@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.sluice-installed
 .PHONY: help setup up demo test unit faults crashes lint types layers check redaction-report bench bench-operator lock chart chart-docs images cluster-up cluster-load cluster-deploy cluster-down kind-up e2e clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 setup: $(STAMP) ## Make .venv with everything in it
 

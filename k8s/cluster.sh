@@ -57,6 +57,7 @@ up_own() {
   "$scripts/images" >&2
   "$scripts/up" >/dev/null
   "$scripts/addons" >&2
+  "$scripts/schemas" >/dev/null # for the chart's tests
 }
 
 up_kind() {

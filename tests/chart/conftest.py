@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from support.chart import find_program
-from support.cluster import CRD, Cluster, find_binaries, keda_crd, running_cluster
+from support.cluster import CRD, Cluster, cache_folder, find_binaries, keda_crd, running_cluster
 
 NO_PROGRAM = "the chart's tests need, and do not find,"
 
@@ -28,6 +28,9 @@ def _missing(item: pytest.Item) -> str | None:
         for name in map(str, marker.args):
             if name == "kube-apiserver":
                 if find_binaries() is None or keda_crd() is None:
+                    return name
+            elif name == "schemas":
+                if not (cache_folder() / "schemas").exists():
                     return name
             elif find_program(name) is None:
                 return name
