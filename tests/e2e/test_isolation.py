@@ -3,7 +3,8 @@
 import json
 
 from support.shipping import post_one_by_one, verify
-from support.site import NAMESPACE, TEAMS, Member, Site
+from support.site import NAMESPACE, SOON, TEAMS, Member, Site
+from support.waiting import eventually
 
 OPERATOR = f"system:serviceaccount:{NAMESPACE}:sluice-operator"
 GROUPS = ["system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}", "system:authenticated"]
@@ -45,16 +46,7 @@ async def test_ingest_knows_no_database_and_has_no_service_account(site: Site) -
 
 async def test_workers_have_no_service_account(site: Site, sample: Member) -> None:
     await post_one_by_one(site, sample, 1)
-    await site.kubectl(
-        "wait",
-        "pod",
-        "-n",
-        NAMESPACE,
-        "-l",
-        "app.kubernetes.io/component=worker",
-        "--for=condition=Ready",
-        "--timeout=60s",
-    )
+    await eventually(lambda: site.pods("worker"), within=SOON, pause=0.5)
     for pod in await site.pods("worker"):
         assert not [one for one in pod["spec"].get("volumes", []) if "projected" in one]
         assert pod["spec"]["automountServiceAccountToken"] is False

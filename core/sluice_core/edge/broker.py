@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 import msgspec
-from nats.aio.client import Client
+from nats.aio.client import Client, RawCredentials
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
@@ -32,6 +32,7 @@ _RECONNECT_SECONDS = 0.25
 _PING_SECONDS = 5
 """With two outstanding pings a silent partition is noticed in 15 s; the client's default needs six minutes."""
 _LOG_EVERY_SECONDS = 10.0
+_CREDENTIALS_FILE = "-----BEGIN NATS USER JWT-----"
 
 
 class Login(Protocol):
@@ -49,8 +50,14 @@ class Login(Protocol):
 
     @property
     def nats_password(self) -> str:
-        """Never logged."""
+        """The user's password, or the text of a credentials file (JWT and seed). Never logged."""
         ...
+
+
+def _authentication(login: Login) -> dict[str, Any]:
+    if _CREDENTIALS_FILE in login.nats_password:
+        return {"user_credentials": RawCredentials(login.nats_password)}
+    return {"user": login.nats_user, "password": login.nats_password}
 
 
 class _Error(msgspec.Struct):
@@ -85,8 +92,7 @@ class Broker:
         """Connect, trying until it works or the task is cancelled."""
         await self._client.connect(
             servers=[self._login.nats_url],
-            user=self._login.nats_user,
-            password=self._login.nats_password,
+            **_authentication(self._login),
             name=f"sluice-{self._login.nats_user}",
             inbox_prefix=f"_INBOX_{self._login.nats_user}".encode(),
             connect_timeout=2,
