@@ -2,7 +2,7 @@
 # The base's digest is the builder's to pin: --build-arg PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:...
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
-# -- dependencies: wheels only, so no compiler is needed anywhere; a change of our code does not touch these layers -----
+# -- dependencies: wheels, and nkeys, which is nothing but Python: no compiler. A change of our code leaves these layers ---
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
@@ -11,15 +11,15 @@ COPY pyproject.toml requirements.lock docker/requirements.py ./
 
 FROM build AS ingest-packages
 RUN python requirements.py ingest >wanted.txt \
- && pip --python /opt/sluice/bin/python install --only-binary=:all: --constraint requirements.lock --requirement wanted.txt
+ && pip --python /opt/sluice/bin/python install --only-binary=:all: --no-binary=nkeys --constraint requirements.lock --requirement wanted.txt
 
 FROM build AS worker-packages
 RUN python requirements.py worker >wanted.txt \
- && pip --python /opt/sluice/bin/python install --only-binary=:all: --constraint requirements.lock --requirement wanted.txt
+ && pip --python /opt/sluice/bin/python install --only-binary=:all: --no-binary=nkeys --constraint requirements.lock --requirement wanted.txt
 
 FROM build AS operator-packages
 RUN python requirements.py operator >wanted.txt \
- && pip --python /opt/sluice/bin/python install --only-binary=:all: --constraint requirements.lock --requirement wanted.txt
+ && pip --python /opt/sluice/bin/python install --only-binary=:all: --no-binary=nkeys --constraint requirements.lock --requirement wanted.txt
 
 # -- what all three are: a number for a user, and nothing that has to be written but /tmp ------------------------------
 FROM ${PYTHON_IMAGE} AS base
