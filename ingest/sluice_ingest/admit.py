@@ -14,7 +14,7 @@ import msgspec
 
 from sluice_core.envelope import Record, Submission, encode_content, encode_submission
 from sluice_core.errors import Refusal
-from sluice_core.ids import ID_BYTES, format_id, idempotent_id
+from sluice_core.ids import ID_BYTES, count_ids, idempotent_id
 from sluice_core.limits import ENVELOPE_BYTES, MAX_ATTRIBUTE_DEPTH, MAX_LOG_ID_BYTES
 from sluice_core.reasons import INVALID_FIELD, INVALID_TEXT, MISSING_FIELD, OTHER_TENANT, RECORD_TOO_LARGE
 from sluice_ingest.drafts import Draft, Drafts
@@ -112,7 +112,8 @@ def _split(submission: Submission, size: int) -> list[bytes]:
 
 def log_ids(records: Sequence[Record], base: int) -> list[str]:
     """The ids under which the records will be stored."""
-    return [record.log_id or format_id(base + position) for position, record in enumerate(records)]
+    generated_id = count_ids(base)
+    return [record.log_id or generated_id(position) for position, record in enumerate(records)]
 
 
 def _name(records: list[Record], log_id: str, drafts: int) -> None:
