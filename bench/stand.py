@@ -15,9 +15,7 @@ from sluice_core.names import STANDARD_LANE
 from sluice_core.tenant import LimitsSpec, Tenant, TenantSpec
 from sluice_local.embedded import EmbeddedStack
 
-_LIMITS = LimitsSpec(
-    records_per_second=10_000_000, bytes_per_second=10_240 * MIB, max_backlog_bytes=1024 * 1024 * MIB
-)
+_LIMITS = LimitsSpec(records_per_second=10_000_000, bytes_per_second=10_240 * MIB, max_backlog_bytes=1024 * 1024 * MIB)
 _AT_ONCE = 16
 
 

@@ -26,7 +26,7 @@ def requests(lines, keys, records):
         else:
             headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/x-ndjson"}
             at = number * records % (len(lines) - records)
-            body = msgspec.json.Encoder().encode_lines([{"text": line} for line in lines[at:at + records]])
+            body = msgspec.json.Encoder().encode_lines([{"text": line} for line in lines[at : at + records]])
         made.append(request("/ingest", body, headers))
     return made
 
@@ -34,6 +34,7 @@ def requests(lines, keys, records):
 async def stored(client, names):
     async def one(name):
         return await client[tenant_database(name)][LOGS_COLLECTION].estimated_document_count()
+
     return sum(await asyncio.gather(*(one(name) for name in names)))
 
 
@@ -51,8 +52,14 @@ async def run(counts, seconds, records):
             result = await run_in_process(job)
             cpu = since(before, pids)
             total = sum(result.statuses.values())
-            print(count, "accept", result.statuses, round(result.per_second()), "req/s",
-                  {k: f"{v / (result.per_second() * (seconds + 1)) * 1e6:.0f}us" for k, v in cpu.items()})
+            print(
+                count,
+                "accept",
+                result.statuses,
+                round(result.per_second()),
+                "req/s",
+                {k: f"{v / (result.per_second() * (seconds + 1)) * 1e6:.0f}us" for k, v in cpu.items()},
+            )
             client = connect(stack.endpoints.mongodb)
             info = await stack.rights.broker.api("STREAM.INFO.SLUICE_LANE_standard")
             print("messages", info["state"]["messages"])
@@ -63,18 +70,30 @@ async def run(counts, seconds, records):
             t1 = time.perf_counter()
             while True:
                 info = await stack.rights.broker.api("STREAM.INFO.SLUICE_LANE_standard")
-                if info["state"]["messages"] == 0: break
+                if info["state"]["messages"] == 0:
+                    break
                 await asyncio.sleep(0.05)
             t2 = time.perf_counter()
             cpu = since(before, pids)
             n = await stored(client, names)
-            print(count, "store", n, round(n / (t2 - t1)), "rec/s", {k: f"{v / n * 1e6:.1f}us" for k, v in cpu.items()}, flush=True)
+            print(
+                count,
+                "store",
+                n,
+                round(n / (t2 - t1)),
+                "rec/s",
+                {k: f"{v / n * 1e6:.1f}us" for k, v in cpu.items()},
+                flush=True,
+            )
             import urllib.request
+
             def m():
                 with urllib.request.urlopen(stack.workers[STANDARD_LANE].url + "/metrics") as a:
                     v = dict(l.rsplit(" ", 1) for l in a.read().decode().splitlines() if not l.startswith("#"))
                 return float(v["sluice_worker_window_records_sum"]) / float(v["sluice_worker_window_records_count"])
+
             print("window", await asyncio.to_thread(m))
             client.close()
+
 
 asyncio.run(run([int(x) for x in sys.argv[1].split(",")], float(sys.argv[2]), int(sys.argv[3])))
