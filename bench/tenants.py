@@ -7,13 +7,12 @@ import time
 import msgspec
 
 from bench.cpu import since, spent
+from bench.data import make_lines
 from bench.load import Job, request, run_in_process
 from bench.stand import add_tenants, stand
-from sluice_core.edge.store import Client, connect
+from sluice_core.edge.store import connect
 from sluice_core.names import LOGS_COLLECTION, STANDARD_LANE, tenant_database
-from sluice_local.embedded import EmbeddedStack
 from sluice_local.ports import HOST
-from bench.data import make_lines
 
 
 def requests(lines, keys, records):

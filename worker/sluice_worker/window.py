@@ -1,8 +1,8 @@
 """Pulling one window: how much is taken before work on it begins.
 
 A window ends at 64 records for each tenant in it and 512 in all, at a byte limit, after 100 ms, or as soon as nothing
-more waits at the broker: alone a record is stored at once, under load inserts grow and become cheaper. Invariant: a message is in
-one window only, and everything pulled is in some window or given back.
+more waits at the broker: alone a record is stored at once, under load inserts grow and become cheaper. Invariant: a
+message is in one window only, and everything pulled is in some window or given back.
 """
 
 import asyncio
