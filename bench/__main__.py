@@ -78,6 +78,7 @@ def main() -> int:
     )
     parser.add_argument("--repeats", type=int, help="how often each figure is measured (3)")
     parser.add_argument("--seconds", type=float, help="length of each measurement of accepting (4)")
+    parser.add_argument("--tenants", type=int, nargs="+", metavar="N", help="how many share a lane (1 100 1000)")
     parser.add_argument("--records", type=int, help="backlog that workers are given (100,000)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table, and write no page")
     given = parser.parse_args()
@@ -89,7 +90,7 @@ def main() -> int:
         seconds=given.seconds or (2.0 if given.short else 4.0),
         records=given.records or (50_000 if given.short else 100_000),
         repeats=given.repeats or (1 if given.short else 3),
-        tenants=(1, 100) if given.short else (1, 100, 1000),
+        tenants=given.tenants or ((1, 100) if given.short else (1, 100, 1000)),
         workers=(1, 2) if given.short else (1, 2, 4),
     )
     about = machine.describe(os.environ)

@@ -9,7 +9,7 @@ from bench.cpu import since, spent
 from bench.figures import Collected, Figure
 from bench.load import Job, run_in_process
 from bench.options import Options
-from bench.stand import Stand
+from bench.stand import Stand, empty_lane
 from sluice_core.edge.store import Client, connect
 from sluice_core.names import LOGS_COLLECTION, tenant_database
 from sluice_local.ports import HOST
@@ -124,7 +124,7 @@ async def backlog(stand: Stand, options: Options) -> list[Figure]:
             note=f"accepting meanwhile: p50 {result.quantile(0.5) * 1000:.1f} ms,"
             f" p99 {result.quantile(0.99) * 1000:.1f} ms",
         )  # fmt: skip
-        await drain(stand)
+        await empty_lane(stand)
     return found.figures()
 
 
