@@ -156,6 +156,8 @@ async def run_in_process(job: Job) -> Result:
         sys.executable, "-m", "bench.load", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     output, _ = await process.communicate(msgspec.msgpack.encode(job))
+    if process.returncode:
+        raise RuntimeError("the load generator failed: what it said is above")
     return msgspec.msgpack.decode(output, type=Result)
 
 

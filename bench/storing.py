@@ -19,7 +19,7 @@ _INSERTERS = 4
 """With these two `insert_many` was fastest here; the ceiling gets the best of it."""
 _MOST_DOCUMENTS = 60_000
 _LOOK_SECONDS = 0.02
-_FILLERS = 4
+_FILLERS = 32
 _DRAIN_RATE = 1000.0
 """Single-record requests a second that keep coming while a backlog is worked off."""
 

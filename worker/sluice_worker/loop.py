@@ -240,6 +240,7 @@ class Loop:
         async with self._writes.of(tenant_id):
             if self._may_ask(key):
                 self._circuits.ask(tenant_id, asyncio.get_running_loop().time())
+                metrics.WRITE_RECORDS.observe(len(good))
                 outcomes = await self._writer.write(tenant_id, good)
                 if outcomes is not None:
                     return outcomes
