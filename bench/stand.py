@@ -8,11 +8,12 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sluice_core.edge.store import connect
 from sluice_core.limits import MIB
-from sluice_core.names import LOGS_COLLECTION, STANDARD_LANE, lane_stream, tenant_database
+from sluice_core.names import LOGS_COLLECTION, STANDARD_LANE, WORKERS, lane_stream, tenant_database
 from sluice_core.tenant import LimitsSpec, Tenant, TenantSpec
 from sluice_local.embedded import EmbeddedStack
 from sluice_local.part import worker_part
@@ -65,6 +66,13 @@ class Stand:
                 self.pids[worker.name] = worker.ready_pid
                 running.callback(self.pids.pop, worker.name)
             yield
+
+    async def hold(self, held: bool) -> None:
+        """While it is held the lane hands out nothing."""
+        until = datetime.now(UTC) + timedelta(hours=1 if held else -1)
+        await self.stack.rights.broker.api(
+            f"CONSUMER.PAUSE.{lane_stream(STANDARD_LANE)}.{WORKERS}", {"pause_until": until.isoformat()}
+        )
 
     async def waiting(self) -> int:
         """Messages in the lane."""

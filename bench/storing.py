@@ -44,21 +44,21 @@ async def fill(stand: Stand, requests: list[bytes], count: int) -> None:
 async def drain(stand: Stand, workers: int = 1) -> tuple[float, dict[str, float]]:
     """Work off what waits; records a second, and microseconds of each process's time a record.
 
-    Counted from when all workers are ready: starting a process is not storing.
+    The lane hands out nothing until all workers are ready: starting a process is not storing.
     """
     before = await stand.stored()
+    await stand.hold(True)
     async with stand.workers(workers):
-        start, used = time.perf_counter(), spent(stand.pids)
-        first = await stand.stored()
+        used = spent(stand.pids)
+        await stand.hold(False)
+        start = time.perf_counter()
         while await stand.waiting():
             await asyncio.sleep(_LOOK_SECONDS)
         seconds = time.perf_counter() - start
-        stored = await stand.stored()
-        if stored == before:
+        records = await stand.stored() - before
+        if not records:
             raise RuntimeError("nothing was stored")
-        records = max(stored - first, 1)
-        costs = {name: 1e6 * one / records for name, one in since(used, stand.pids).items()}
-        return records / seconds, costs
+        return records / seconds, {name: 1e6 * one / records for name, one in since(used, stand.pids).items()}
 
 
 async def worker(stand: Stand, options: Options) -> list[Figure]:
@@ -116,7 +116,7 @@ async def backlog(stand: Stand, options: Options) -> list[Figure]:
         seconds = max(4.0, 2 * options.records / quiet)
         load = Job(HOST, stand.port, 64, seconds, 0.0, coming, _DRAIN_RATE)
         sending = asyncio.create_task(run_in_process(load))
-        rate, _ = await _shrink(stand)
+        rate = await _shrink(stand)
         result = await sending
         found.add(
             f"backlog stored while {_DRAIN_RATE:,.0f} requests/s keep coming", rate, "records/s",
@@ -128,14 +128,16 @@ async def backlog(stand: Stand, options: Options) -> list[Figure]:
     return found.figures()
 
 
-async def _shrink(stand: Stand) -> tuple[float, dict[str, float]]:
+async def _shrink(stand: Stand) -> float:
     """As `drain`, until no more waits than came just now."""
+    before = await stand.stored()
+    await stand.hold(True)
     async with stand.workers(1):
-        first = await stand.stored()
+        await stand.hold(False)
         start = time.perf_counter()
         while await stand.waiting() > _FEW_MESSAGES:
             await asyncio.sleep(_LOOK_SECONDS)
-        return (await stand.stored() - first) / (time.perf_counter() - start), {}
+        return (await stand.stored() - before) / (time.perf_counter() - start)
 
 
 _FEW_MESSAGES = 50
