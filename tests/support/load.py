@@ -11,7 +11,7 @@ import gzip
 import json
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from enum import Enum
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from support.ledger import Entry, Ledger
+from support.ledger import SECRET, Entry, Ledger
 from support.sluice import JSON, NDJSON, TEXT, Account, line, unique_id
 
 SENDERS = 6
@@ -53,25 +53,34 @@ class Shipment(msgspec.Struct):
     identity: Identity
 
 
+Draw = Callable[[Ledger, Account, random.Random], Shipment]
+
+
 @asynccontextmanager
 async def load(
-    ledger: Ledger, *tenants: Account, seed: int = 0, answers: Counter[str] | None = None
+    ledger: Ledger,
+    *tenants: Account,
+    seed: int = 0,
+    answers: Counter[str] | None = None,
+    of: Draw | None = None,
+    senders: int = SENDERS,
 ) -> AsyncIterator[None]:
     """Send without pause; at the end, wait until every patient sender has its 202.
 
-    Counts in `answers` what came back, by status.
+    Counts in `answers` what came back, by status. `of`: what each request is, otherwise of any kind.
     """
+    drawn = of or draw
     stopping = asyncio.Event()
     answers = Counter() if answers is None else answers
 
     async def sender(number: int) -> None:
         rng = random.Random(f"{seed}/{number}")  # noqa: S311 - to be repeatable is its purpose
         while not stopping.is_set():
-            await _deliver(ledger, draw(ledger, rng.choice(tenants), rng), rng, answers)
+            await _deliver(ledger, drawn(ledger, rng.choice(tenants), rng), rng, answers)
             await asyncio.sleep(rng.uniform(0, 0.02))
 
     async with asyncio.timeout(None) as bound, asyncio.TaskGroup() as group:
-        for number in range(SENDERS):
+        for number in range(senders):
             group.create_task(sender(number))
         try:
             yield
@@ -97,7 +106,7 @@ def draw(ledger: Ledger, tenant: Account, rng: random.Random) -> Shipment:
     else:
         number, length = rng.randint(1, 20), rng.choice([0, 100])
     entries = [
-        ledger.note(tenant, unique_id("load") if identity is Identity.OWN else None, line("größe " + "x" * length))
+        ledger.note(tenant, unique_id("load") if identity is Identity.OWN else None, line(f"größe {SECRET} " + "x" * length))
         for _ in range(number)
     ]
     records = [_record(entry) for entry in entries]
@@ -120,6 +129,13 @@ def draw(ledger: Ledger, tenant: Account, rng: random.Random) -> Shipment:
         content = gzip.compress(content, compresslevel=1)
         headers["Content-Encoding"] = "gzip"
     return Shipment(tenant, content, kind, headers, query, entries, identity)
+
+
+def draw_batch(ledger: Ledger, tenant: Account, rng: random.Random) -> Shipment:
+    """A batch whose records all have ids: the way to many thousands of accepted records."""
+    entries = [ledger.note(tenant, unique_id("batch"), line(f"batch {SECRET}")) for _ in range(rng.randint(100, 200))]
+    content = "\n".join(json.dumps(_record(entry)) for entry in entries).encode()
+    return Shipment(tenant, content, NDJSON, {}, {}, entries, Identity.OWN)
 
 
 def _record(entry: Entry) -> dict[str, Any]:
