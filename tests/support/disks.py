@@ -49,7 +49,7 @@ class Disk:
     async def put_in(self, image: Path) -> None:
         """Mount this instead. Nobody may have a file open here."""
         await command("umount", self.directory)
-        image.replace(self._image)
+        await command("mv", image, self._image)
         await command("mount", "-o", "loop", self._image, self.directory)
 
     @property
@@ -71,7 +71,7 @@ class Disk:
 @asynccontextmanager
 async def disk(directory: Path, *, megabytes: int) -> AsyncIterator[Disk]:
     """An empty file system at `directory`; its image lies beside it and takes only what is written."""
-    directory.mkdir(mode=0o700, parents=True)
+    await command("mkdir", "--parents", "--mode=0700", directory)
     image = directory.with_name(f"{directory.name}.disk")
     await command("truncate", "-s", f"{megabytes}M", image)
     # Nothing is kept back for root, which is who runs this: full is full.
@@ -82,7 +82,7 @@ async def disk(directory: Path, *, megabytes: int) -> AsyncIterator[Disk]:
     assert janitor.stdin is not None
     try:
         await command("mount", "-o", "loop", image, directory)
-        (directory / "lost+found").rmdir()
+        await command("rmdir", directory / "lost+found")
         yield Disk(directory, image)
     finally:
         janitor.stdin.close()
@@ -101,7 +101,11 @@ def why_no_disks() -> str | None:
         try:
             with image.open("wb") as file:
                 file.truncate(4 * 1024 * 1024)
-            for words in (("mkfs.ext4", "-q", "-F", image), ("mount", "-o", "loop", image, directory), ("umount", directory)):
+            for words in (
+                ("mkfs.ext4", "-q", "-F", image),
+                ("mount", "-o", "loop", image, directory),
+                ("umount", directory),
+            ):
                 subprocess.run(words, check=True, capture_output=True, stdin=subprocess.DEVNULL)
         except (OSError, subprocess.CalledProcessError) as error:
             return f"no {error.filename}" if isinstance(error, OSError) else "no loop device may be mounted"

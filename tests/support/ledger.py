@@ -21,7 +21,6 @@ from sluice_core.names import DLQ_STREAM
 from support.sluice import NDJSON, Account, Sluice, line, unique_id
 from support.waiting import eventually
 
-
 SECRET = "erika.mustermann@example.com"
 """Stands in the texts of the load, and may be in no redacted one."""
 

@@ -106,7 +106,9 @@ def draw(ledger: Ledger, tenant: Account, rng: random.Random) -> Shipment:
     else:
         number, length = rng.randint(1, 20), rng.choice([0, 100])
     entries = [
-        ledger.note(tenant, unique_id("load") if identity is Identity.OWN else None, line(f"größe {SECRET} " + "x" * length))
+        ledger.note(
+            tenant, unique_id("load") if identity is Identity.OWN else None, line(f"größe {SECRET} " + "x" * length)
+        )
         for _ in range(number)
     ]
     records = [_record(entry) for entry in entries]

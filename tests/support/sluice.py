@@ -307,11 +307,10 @@ async def running(
     environ: Mapping[str, str] | None = None,
     auth: str = "keys",
     lanes_without_worker: Sequence[str] = (),
+    kind: type[EmbeddedStack] = EmbeddedStack,
 ) -> AsyncIterator[Sluice]:
     """A whole Sluice on ports of its own."""
-    stack = EmbeddedStack(
-        data_dir, environ={**ENVIRON, **(environ or {})}, auth=auth, lanes_without_worker=lanes_without_worker
-    )
+    stack = kind(data_dir, environ={**ENVIRON, **(environ or {})}, auth=auth, lanes_without_worker=lanes_without_worker)
     limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
     async with stack, httpx.AsyncClient(timeout=30, limits=limits) as http:
         yield Sluice(stack, http)
