@@ -24,8 +24,8 @@ pytestmark = pytest.mark.faults
 Stage = tuple[Sluice, dict[Link, Proxy]]
 
 STORE_TIMEOUT = 2
-SHORT_SECONDS, LONG_SECONDS = 3.0, 25.0
-"""The longer one is longer than the broker's client waits for a sign of life (15 s)."""
+SHORT_SECONDS, LONG_SECONDS = 3.0, 20.0
+"""The longer one is longer than the broker's client waits for a sign of life (9 s)."""
 
 
 @pytest.fixture(scope="module")
