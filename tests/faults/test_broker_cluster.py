@@ -11,7 +11,7 @@ import pytest
 from support.broker_cluster import Cluster, running_on_three_brokers
 from support.faults import RECOVERY_SECONDS, all_ready
 from support.ledger import Ledger
-from support.load import draw_batch, load
+from support.load import accepts_more, draw_batch, load
 from support.outages import IN_TIME, check_unavailable, timed
 from support.sluice import Account, Sluice, line
 from support.waiting import eventually
@@ -41,7 +41,7 @@ async def test_a_leader_that_is_gone_is_replaced_and_nothing_is_lost(
     outages = []
     async with load(book, *tenants, answers=answers), load(book, *tenants, answers=answers, of=draw_batch, senders=1):
         for _ in range(times):
-            await accepts_more(book)
+            await accepts_more(book, 2_000)
             name = await eventually(cluster.leader, within=30)
             assert name is not None
             process = cluster.servers[name].process
@@ -56,22 +56,13 @@ async def test_a_leader_that_is_gone_is_replaced_and_nothing_is_lost(
                 process.send_signal(signal.SIGCONT)
             await all_ready(sluice)
             await eventually(cluster.whole, within=RECOVERY_SECONDS)
-        await accepts_more(book)
+        await accepts_more(book, 2_000)
     async with sluice.hastened_redelivery():
         await book.check(within=90)
     for tenant in tenants:
         assert await sluice.dead_letters(tenant) == []
     longest = max(outages)
     tell(f"{times} times, the longest without a 202 {longest:.1f} s; {book.summary()}; {dict(answers)}")
-
-
-async def accepts_more(book: Ledger) -> None:
-    before = len(book.accepted)
-
-    async def more() -> bool:
-        return len(book.accepted) > before + 2_000
-
-    await eventually(more, within=60, pause=0.1)
 
 
 async def until_taken(book: Ledger, tenant: Account) -> float:

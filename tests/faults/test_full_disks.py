@@ -12,7 +12,7 @@ from sluice_local.server import Server
 from support.disks import disk
 from support.faults import RECOVERY_SECONDS, all_ready
 from support.ledger import Ledger
-from support.load import draw_batch, load
+from support.load import accepts_more, draw_batch, load
 from support.outages import IN_TIME, check_unavailable, timed
 from support.sluice import Account, line, running
 from support.waiting import eventually
@@ -102,11 +102,7 @@ async def test_a_database_whose_disk_is_full_delays_and_loses_nothing(
             await place.fill(leaving=2 * MIB)
             await eventually(lambda: has_ended(mongod, first), within=120)
             while_full = len(book.accepted)
-
-            async def accepted_more() -> bool:
-                return len(book.accepted) > while_full + 1_000
-
-            await eventually(accepted_more, within=60)
+            await accepts_more(book, 1_000)
             place.relieve()
             await all_ready(sluice)
         await book.check(everywhere=True, within=RECOVERY_SECONDS)

@@ -13,7 +13,7 @@ import pytest
 from support.faults import all_ready
 from support.ledger import Ledger
 from support.links import Link, running_with_links
-from support.load import draw_batch, load
+from support.load import accepts_more, draw_batch, load
 from support.outages import IN_TIME, SILENT, check_unavailable, timed
 from support.proxy import Proxy, State
 from support.sluice import Account, Sluice, line
@@ -50,7 +50,7 @@ async def test_a_disturbed_link_loses_nothing(
     answers: Counter[str] = Counter()
     pids = {name: server.process.pid for name, server in sluice.servers.items()}
     async with load(book, *tenants, answers=answers), load(book, *tenants, answers=answers, of=draw_batch, senders=1):
-        await eventually(lambda: some_accepted(book), within=30)
+        await accepts_more(book, 200)
         links[link].set(state)
         try:
             await asyncio.sleep(seconds / 2)
@@ -66,10 +66,6 @@ async def test_a_disturbed_link_loses_nothing(
     for tenant in tenants:
         assert await sluice.dead_letters(tenant) == []
     tell(f"{book.summary()}; {dict(answers)}")
-
-
-async def some_accepted(book: Ledger) -> bool:
-    return len(book.accepted) > 200
 
 
 async def all_in_time(book: Ledger, tenants: list[Account], *, taken: bool) -> None:

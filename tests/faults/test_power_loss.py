@@ -20,7 +20,7 @@ from support.altered import altered_broker, altered_database
 from support.disks import Disk, disk
 from support.faults import all_ready
 from support.ledger import Ledger
-from support.load import draw_batch, load
+from support.load import accepts_more, draw_batch, load
 from support.sluice import Account, Sluice, running
 from support.waiting import eventually
 
@@ -71,13 +71,9 @@ async def accept(sluice: Sluice, book: Ledger, disks: dict[Who, Disk], times: in
     tenants = [await sluice.tenant(name, exactly=True) for name in ("power-a", "power-b")]
     tenants.append(await sluice.tenant(DEDICATED, exactly=True, lane="Dedicated"))
     async with load(book, *tenants, of=draw_batch, senders=3), load(book, *tenants, senders=3):
-
-        async def enough() -> bool:
-            if "database" in disks and await stored(sluice, tenants) < ACCEPTED:
-                return False
-            return len(book.accepted) >= ACCEPTED
-
-        await eventually(enough, within=120, pause=0.2)
+        await accepts_more(book, ACCEPTED)
+        if "database" in disks:
+            await eventually(lambda: enough_stored(sluice, tenants), within=120, pause=0.2)
         before = len(book.accepted)
         for _ in range(times):
             await lose_power(sluice, disks)
@@ -90,8 +86,8 @@ async def accept(sluice: Sluice, book: Ledger, disks: dict[Who, Disk], times: in
         return before, await book.look(everywhere=True, within=90)
 
 
-async def stored(sluice: Sluice, tenants: Sequence[Account]) -> int:
-    return sum([await sluice.logs(tenant).estimated_document_count() for tenant in tenants])
+async def enough_stored(sluice: Sluice, tenants: Sequence[Account]) -> bool:
+    return sum([await sluice.logs(tenant).estimated_document_count() for tenant in tenants]) >= ACCEPTED
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.long)], ids=["once", "again and again"])

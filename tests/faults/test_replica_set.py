@@ -10,7 +10,7 @@ import pytest
 from sluice_local.process import ChildProcess
 from support.faults import RECOVERY_SECONDS, all_ready
 from support.ledger import Ledger
-from support.load import draw_batch, load
+from support.load import accepts_more, draw_batch, load
 from support.replica_set import ReplicaSet, running_on_three_databases
 from support.sluice import Sluice
 from support.waiting import eventually
@@ -38,7 +38,7 @@ async def test_a_primary_that_is_gone_is_replaced_and_nothing_is_lost(
     answers: Counter[str] = Counter()
     async with load(book, *tenants, answers=answers), load(book, *tenants, answers=answers, of=draw_batch, senders=1):
         for _ in range(times):
-            await accepts_more(book)
+            await accepts_more(book, 2_000)
             name = await eventually(members.primary, within=30)
             assert name is not None
             process = members.servers[name].process
@@ -63,18 +63,9 @@ async def test_a_primary_that_is_gone_is_replaced_and_nothing_is_lost(
                 process.send_signal(signal.SIGCONT)
             await all_ready(sluice)
             await eventually(members.whole, within=RECOVERY_SECONDS)
-        await accepts_more(book)
+        await accepts_more(book, 2_000)
     await book.check(within=90)
     assert set(answers) <= {"202", "no answer"}, "the broker takes lines whatever the database does"
     for tenant in tenants:
         assert await sluice.dead_letters(tenant) == []
     tell(f"{times} times; {book.summary()}; {dict(answers)}")
-
-
-async def accepts_more(book: Ledger) -> None:
-    before = len(book.accepted)
-
-    async def more() -> bool:
-        return len(book.accepted) > before + 2_000
-
-    await eventually(more, within=60, pause=0.1)

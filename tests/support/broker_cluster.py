@@ -75,8 +75,8 @@ async def running_on_three_brokers(folder: Path) -> AsyncIterator[tuple[Sluice, 
             place = folder / name
             place.mkdir()
             ports = Ports.choose(place)
-            servers[name] = server = NatsServer(programs[name], place, ports=ports, secrets=secrets, environ=ENVIRON)
-            stack.push_async_callback(server.kill)
+            servers[name] = NatsServer(programs[name], place, ports=ports, secrets=secrets, environ=ENVIRON)
+            stack.push_async_callback(servers[name].kill)
         # None is ready before a majority is there, so they start together.
         starting = [asyncio.create_task(server.start()) for server in servers.values()]
         for task in starting:

@@ -21,6 +21,7 @@ import msgspec
 
 from support.ledger import SECRET, Entry, Ledger
 from support.sluice import JSON, NDJSON, TEXT, Account, line, unique_id
+from support.waiting import eventually
 
 SENDERS = 6
 FINISH_SECONDS = 90.0
@@ -87,6 +88,16 @@ async def load(
         finally:
             stopping.set()
             bound.reschedule(asyncio.get_running_loop().time() + FINISH_SECONDS)
+
+
+async def accepts_more(ledger: Ledger, number: int) -> None:
+    """Wait until so many more records got their 202."""
+    wanted = len(ledger.accepted) + number
+
+    async def accepted() -> bool:
+        return len(ledger.accepted) >= wanted
+
+    await eventually(accepted, within=FINISH_SECONDS, pause=0.1)
 
 
 def draw(ledger: Ledger, tenant: Account, rng: random.Random) -> Shipment:
