@@ -29,7 +29,9 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.long)], ids=["once", "again and again"])
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "still"])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.long)], ids=["killed", "still"]
+)
 async def test_a_leader_that_is_gone_is_replaced_and_nothing_is_lost(
     stage: tuple[Sluice, Cluster], tell: Callable[[str], None], how: signal.Signals, times: int
 ) -> None:

@@ -1,6 +1,8 @@
 """A disk runs full under load and has room again later: no 202 for what is not stored, and nothing accepted is lost."""
 
 import asyncio
+import signal
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -9,21 +11,23 @@ import pytest
 
 from sluice_core.names import STANDARD_LANE
 from sluice_local.server import Server
+from support.commands import command
 from support.disks import disk
 from support.faults import RECOVERY_SECONDS, all_ready
 from support.ledger import Ledger
 from support.load import accepts_more, draw_batch, load
 from support.outages import IN_TIME, check_unavailable, timed
-from support.sluice import Account, line, running
+from support.sluice import ENVIRON, Account, line, running
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.faults, pytest.mark.own_disk]
 
 MIB = 1024 * 1024
-RESTART_IF_SILENT_FOR = 6.0
+RESTART_IF_SILENT_FOR = 4.0
 """Seconds after which somebody who follows the runbook restarts the broker."""
 
 
+@pytest.mark.long
 async def test_a_broker_whose_disk_is_full_says_so_and_loses_nothing(
     tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
@@ -40,8 +44,8 @@ async def test_a_broker_whose_disk_is_full_says_so_and_loses_nothing(
         async with load(book, *tenants, of=draw_batch, answers=answers):
             await eventually(lambda: refused(book, tenants[0]), within=60)
             accepted = len(book.accepted)
-            for tenant in tenants:
-                (answer, _), seconds = await timed(book.send(tenant, [{"text": line()}]))
+            requests = [timed(book.send(tenant, [{"text": line()}])) for tenant in tenants]
+            for (answer, _), seconds in await asyncio.gather(*requests):
                 check_unavailable(answer, "broker_unavailable", "broker_full")
                 assert seconds < IN_TIME
             await all_answered_with(answers, "503", more=4)
@@ -86,6 +90,7 @@ async def takes_by_itself(book: Ledger, tenant: Account) -> bool:
     return True
 
 
+@pytest.mark.long
 async def test_a_database_whose_disk_is_full_delays_and_loses_nothing(
     tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
@@ -125,3 +130,35 @@ async def test_a_full_disk_is_really_full(tmp_path: Path) -> None:
         place.relieve()
         assert place.free_bytes > MIB
     assert not list((tmp_path / "mounted").iterdir())
+
+
+_DIES = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from support.commands import command
+from support.disks import disk
+
+async def main():
+    async with disk(Path(sys.argv[1]), megabytes=8):
+        print(os.path.ismount(sys.argv[1]), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_disk_goes_with_the_process_that_mounted_it(tmp_path: Path) -> None:
+    """Killed tests leave no mount behind, and no loop device."""
+    place = tmp_path / "mounted"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _DIES, place),
+        env={**ENVIRON, "PYTHONPATH": str(Path(__file__).parents[1])},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    printed, _ = await process.communicate()
+    assert (printed.strip(), process.returncode) == (b"True", -signal.SIGKILL)
+
+    async def gone() -> bool:
+        return not place.is_mount() and str(place) not in await command("losetup", "--list")
+
+    await eventually(gone, within=30)

@@ -40,7 +40,11 @@ async def two_tenants(sluice: Sluice) -> list[Account]:
 
 
 @pytest.mark.parametrize("seconds", [SHORT_SECONDS, pytest.param(LONG_SECONDS, marks=pytest.mark.long)])
-@pytest.mark.parametrize("state", [State.CUT, State.SILENT, State.SLOW], ids=lambda state: state.value)
+@pytest.mark.parametrize(
+    "state",
+    [State.SILENT, pytest.param(State.CUT, marks=pytest.mark.long), pytest.param(State.SLOW, marks=pytest.mark.long)],
+    ids=lambda state: state.value,
+)
 @pytest.mark.parametrize("link", Link, ids=lambda link: link.value)
 async def test_a_disturbed_link_loses_nothing(
     stage: Stage, tell: Callable[[str], None], link: Link, state: State, seconds: float

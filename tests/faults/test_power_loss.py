@@ -91,7 +91,9 @@ async def enough_stored(sluice: Sluice, tenants: Sequence[Account]) -> bool:
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.long)], ids=["once", "again and again"])
-@pytest.mark.parametrize("whose", [("broker",), ("database",), ("broker", "database")], ids="+".join)
+@pytest.mark.parametrize(
+    "whose", [("broker",), pytest.param(("database",), marks=pytest.mark.long), ("broker", "database")], ids="+".join
+)
 async def test_a_power_failure_loses_nothing_that_was_accepted(
     tmp_path: Path, tell: Callable[[str], None], whose: Sequence[Who], times: int
 ) -> None:
@@ -114,10 +116,10 @@ async def test_with_the_brokers_default_the_same_failure_loses_thousands(
         tell(f"{before} accepted before the power failed; {book.summary()}")
     missing = [problem for problem in problems if problem.startswith("missing")]
     assert len(missing) > ACCEPTED // 5
-    assert len(missing) <= before
     assert missing == problems
 
 
+@pytest.mark.long
 async def test_with_writes_that_do_not_wait_for_the_journal_the_same_failure_loses_records(
     tmp_path: Path, tell: Callable[[str], None]
 ) -> None:

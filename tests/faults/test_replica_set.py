@@ -28,7 +28,7 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.long)], ids=["once", "again and again"])
-@pytest.mark.parametrize("how", ["steps down", "killed", "still"])
+@pytest.mark.parametrize("how", ["steps down", "killed", pytest.param("still", marks=pytest.mark.long)])
 async def test_a_primary_that_is_gone_is_replaced_and_nothing_is_lost(
     stage: tuple[Sluice, ReplicaSet], tell: Callable[[str], None], how: str, times: int
 ) -> None:
