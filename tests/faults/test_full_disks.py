@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from sluice_core.names import STANDARD_LANE
+from sluice_local.ports import HOST
 from sluice_local.server import Server
 from support.commands import command
 from support.disks import disk
@@ -17,7 +19,7 @@ from support.faults import RECOVERY_SECONDS, all_ready
 from support.ledger import Ledger
 from support.load import accepts_more, draw_batch, load
 from support.outages import IN_TIME, check_unavailable, timed
-from support.sluice import ENVIRON, Account, line, running
+from support.sluice import ENVIRON, Account, Sluice, line, running
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.faults, pytest.mark.own_disk]
@@ -53,6 +55,7 @@ async def test_a_broker_whose_disk_is_full_says_so_and_loses_nothing(
             place.relieve()
             restarted = not await takes_by_itself(book, tenants[0])
             if restarted:
+                assert (await health(sluice)).status_code == 503, "nothing shows that it has to be restarted"
                 await sluice.stack.servers.nats.stop()  # what keeps it running starts it again
             await all_ready(sluice)
         await sluice.stack.start_worker(STANDARD_LANE)
@@ -62,6 +65,11 @@ async def test_a_broker_whose_disk_is_full_says_so_and_loses_nothing(
         tell(f"{accepted} accepted before it was full, it took more again {how}; {book.summary()}; {dict(answers)}")
         assert accepted > 0
         assert len(book.accepted) > accepted
+
+
+async def health(sluice: Sluice) -> httpx.Response:
+    """What a probe of the broker sees."""
+    return await sluice.http.get(f"http://{HOST}:{sluice.stack.servers.ports.nats_monitor}/healthz")
 
 
 async def refused(book: Ledger, tenant: Account) -> bool:

@@ -1,4 +1,4 @@
-"""Disks of the tests' own, which lose power and run full for real: ext4 in a file, through a loop device.
+"""Disks of the tests' own, which lose power, run full and stall for real: ext4 in a file, through a loop device.
 
 What was written and not flushed is in the memory of the inner file system and not in the file, so a copy of the file is
 what a power failure leaves. (A drive that loses what it said it had flushed is not among the faults: the loop device
@@ -11,16 +11,18 @@ import os
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+from sluice_core.tasks import end
 from support.commands import command
 
 _JANITOR = """
 cat >/dev/null
 for try in $(seq 100); do
   mountpoint -q "$1" || exit 0
+  fsfreeze -u "$1" 2>/dev/null
   umount "$1" 2>/dev/null && exit 0
   sleep 0.1
 done
@@ -62,6 +64,27 @@ class Disk:
         """Take all but so many bytes, with a file that is none of its users'."""
         self._ballast = self.directory / "ballast"
         await command("fallocate", "-l", str(self.free_bytes - leaving), self._ballast)
+
+    @asynccontextmanager
+    async def stalling(self, seconds: float, *, pause: float) -> AsyncIterator[None]:
+        """Inside, every write waits, for so long at a time, and only in the pauses between these the disk works."""
+
+        async def stall() -> None:
+            while True:
+                await command("fsfreeze", "-f", self.directory)
+                await asyncio.sleep(seconds)
+                await command("fsfreeze", "-u", self.directory)
+                await asyncio.sleep(pause)
+
+        stalling = asyncio.create_task(stall())
+        try:
+            yield
+            assert not stalling.done(), stalling.exception()
+        finally:
+            await end(stalling)
+            # It may have been frozen at that moment, and fails where it was not.
+            with suppress(AssertionError):
+                await command("fsfreeze", "-u", self.directory)
 
     def relieve(self) -> None:
         """Give them back."""
