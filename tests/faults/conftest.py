@@ -14,8 +14,8 @@ from support.schedule import read_seeds
 
 SHORT = "2,4"
 """Seed 2 noticed whatever was broken on purpose: a 202 before the broker's acknowledgement, an acknowledgement before
-the write, a write that is not yet on disk, an `Idempotency-Key` that is ignored; seed 4 noticed the second of these,
-which is the hardest to see."""
+the write, a write that is not yet on disk, an `Idempotency-Key` that is ignored; seed 4 adds a second look for the
+second of these, which nine of the first ten seeds notice."""
 NO_DISKS = "a disk of its own needs root and loop devices:"
 
 
