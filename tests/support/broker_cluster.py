@@ -7,6 +7,7 @@ context is left.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,22 @@ class Cluster:
         info = await self._info(lane_stream(lane))
         return None if info is None else (info.get("cluster") or {}).get("leader")
 
-    async def whole(self) -> bool:
-        """Whether every stream has a leader and two followers that are there and current."""
-        try:
-            streams = await list_streams(self.sluice.broker)
-        except BrokerError:
-            return False
-        return bool(streams) and all([_is_whole(await self._info(name)) for name in streams])
+    async def whole(self, *, within: float) -> None:
+        """Wait until every stream has a leader and two followers that are there and current.
+
+        One stream after the other: under load some follower of some stream is behind at any moment.
+        """
+
+        async def streams() -> list[str]:
+            with suppress(BrokerError):
+                return list(await list_streams(self.sluice.broker))
+            return []
+
+        async def one_is(name: str) -> bool:
+            return _is_whole(await self._info(name))
+
+        for name in await eventually(streams, within=within):
+            await eventually(partial(one_is, name), within=within)
 
     async def _info(self, stream: str) -> dict[str, Any] | None:
         with suppress(BrokerError):
@@ -91,7 +101,7 @@ async def running_on_three_brokers(folder: Path) -> AsyncIterator[tuple[Sluice, 
         provisioner = sluice.stack.rights.provisioner
         provisioner.platform = msgspec.structs.replace(provisioner.platform, replicas=REPLICAS)
         await sluice.stack.keeper.once()
-        await eventually(cluster.whole, within=60)
+        await cluster.whole(within=60)
         yield sluice, cluster
 
 
