@@ -34,8 +34,8 @@ unit: setup ## Run the pure tests only
 
 # Which ones: SEEDS=7,9 or SEEDS=1-100.
 SEEDS ?= 1-20
-faults: setup ## Kill processes at random moments under load, 20 times or as SEEDS says
-	$(BIN)/python -m pytest tests/faults --seed $(SEEDS) $(ARGS)
+faults: setup ## Take processes, disks and connections away under load, at random 20 times or as SEEDS says
+	$(BIN)/python -m pytest tests/faults --long --seed $(SEEDS) $(ARGS)
 
 crashes: setup ## Kill the operator at every single write (needs a kube-apiserver, see docs/operator.md)
 	$(BIN)/python -m pytest tests/operator/test_crashes.py --crash-every 1 $(ARGS)

@@ -132,10 +132,7 @@ class EmbeddedStack:
         await self._stack.aclose()
 
     async def _start_parts(self) -> None:
-        ports, secrets = self.servers.ports, self.servers.credentials
-        self.ingest = ingest_part(
-            self.data_dir, self._port or free_port(), self._environ, secrets, ports, auth=self._auth
-        )
+        self.ingest = self._make_ingest("ingest", self._port or free_port())
         self.more_ingest, self.workers = [], {}
         try:
             async with asyncio.TaskGroup() as group:
@@ -148,8 +145,7 @@ class EmbeddedStack:
 
     async def start_worker(self, lane: str) -> None:
         """Start a worker on a lane and keep it running; for lanes that were left without one."""
-        ports, secrets = self.servers.ports, self.servers.credentials
-        worker = worker_part(self.data_dir, free_port(), self._environ, secrets, ports, lane=lane)
+        worker = self._make_worker(lane)
         await worker.start()
         self.workers[lane] = worker
         self._idle_lanes -= {lane}
@@ -157,14 +153,20 @@ class EmbeddedStack:
 
     async def start_ingest(self) -> Part:
         """Start another ingest process, on a free port, and keep it running; it is called `ingest-2`, `ingest-3`."""
-        ports, secrets = self.servers.ports, self.servers.credentials
-        name = f"ingest-{2 + len(self.more_ingest)}"
-        part = ingest_part(self.data_dir, free_port(), self._environ, secrets, ports, auth=self._auth, name=name)
+        part = self._make_ingest(f"ingest-{2 + len(self.more_ingest)}", free_port())
         await part.start()
         self.more_ingest.append(part)
         self._supervise(part)
         self._write_endpoints()
         return part
+
+    def _make_ingest(self, name: str, port: int) -> Part:
+        ports, secrets = self.servers.ports, self.servers.credentials
+        return ingest_part(self.data_dir, port, self._environ, secrets, ports, auth=self._auth, name=name)
+
+    def _make_worker(self, lane: str) -> Part:
+        ports, secrets = self.servers.ports, self.servers.credentials
+        return worker_part(self.data_dir, free_port(), self._environ, secrets, ports, lane=lane)
 
     @asynccontextmanager
     async def without(self, server: Server) -> AsyncIterator[None]:

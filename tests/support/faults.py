@@ -1,11 +1,12 @@
 """Inflicting a schedule of faults on a running Sluice, and waiting until it has recovered.
 
 Invariants: every fault of the schedule is inflicted, on a process that runs at that moment, later than scheduled if it
-has to start first; whatever was paused goes on, also when the test is cancelled.
+has to start first; whatever was paused goes on, and every connection is open again, also when the test is cancelled.
 """
 
 import asyncio
 import signal
+from collections.abc import Mapping
 
 import httpx
 
@@ -13,6 +14,7 @@ from sluice_local.part import Part
 from sluice_local.ports import is_free
 from sluice_local.process import ChildProcess
 from sluice_local.server import Server
+from support.proxy import Proxy, State
 from support.schedule import Fault, Kind, Schedule
 from support.sluice import Sluice
 from support.waiting import eventually
@@ -24,12 +26,27 @@ ASKED_ENDS = {0, -signal.SIGKILL, -signal.SIGTERM}
 """Exit codes. One that was asked to stop may be killed by another fault, or may not listen to signals yet."""
 
 
-async def inflict(sluice: Sluice, schedule: Schedule) -> None:
+STATES = {Kind.CUT: State.CUT, Kind.SILENCE: State.SILENT, Kind.SLOW: State.SLOW}
+
+
+async def inflict(sluice: Sluice, schedule: Schedule, links: Mapping[str, Proxy] | None = None) -> None:
     """Do all that the schedule says; returns when the last pause is over and the last process hit has ended."""
     begun = asyncio.get_running_loop().time()
     async with asyncio.TaskGroup() as group:
         for fault in schedule.faults:
-            group.create_task(_inflict_at(sluice, fault, begun + fault.at))
+            if fault.kind in STATES:
+                group.create_task(_disturb_at((links or {})[fault.target], fault, begun + fault.at))
+            else:
+                group.create_task(_inflict_at(sluice, fault, begun + fault.at))
+
+
+async def _disturb_at(link: Proxy, fault: Fault, moment: float) -> None:
+    await asyncio.sleep(moment - asyncio.get_running_loop().time())
+    link.set(STATES[fault.kind])
+    try:
+        await asyncio.sleep(fault.seconds)
+    finally:
+        link.set(State.OPEN)
 
 
 async def _inflict_at(sluice: Sluice, fault: Fault, moment: float) -> None:

@@ -16,10 +16,14 @@ import httpx
 import msgspec
 
 from sluice_core.edge.lanes import last_sequence
+from sluice_core.errors import BrokerError
 from sluice_core.letter import StoredLetter
 from sluice_core.names import DLQ_STREAM
 from support.sluice import NDJSON, Account, Sluice, line, unique_id
 from support.waiting import eventually
+
+SECRET = "erika.mustermann@example.com"
+"""Stands in the texts of the load, and may be in no redacted one."""
 
 
 class Outcome(Enum):
@@ -54,6 +58,8 @@ class Sighting(msgspec.Struct, frozen=True):
     text: str | None
     """None where the original is not kept."""
     dead: bool = False
+    bare: bool = False
+    """Whether redaction left in it what it had to find."""
 
 
 class Ledger:
@@ -106,31 +112,39 @@ class Ledger:
         return [entry for entry in self.entries if entry.outcome is Outcome.ACCEPTED]
 
     def summary(self) -> str:
-        """What became of the records, in numbers, as the last check saw it."""
-        outcomes = Counter(entry.outcome for entry in self.entries)
-        sent = ", ".join(f"{outcome.value} {outcomes[outcome]}" for outcome in Outcome)
-        dead = sum(place.dead for place in self._seen)
-        return f"{sent}; stored {len(self._seen) - dead}, dead letters {dead}"
+        """Every invariant with its counts, as the last look saw it."""
+        return tally(self.entries, self._seen)
 
     async def check(self, *, within: float = 30.0, everywhere: bool = False) -> None:
         """Wait until nothing is on its way, look for everything, and fail with all that is wrong.
 
         Looks into the databases of the tenants who sent, and all dead letters; `everywhere`: into all databases.
         """
-        await eventually(lambda: self._at_rest(within), within=within)
-        self._seen = await self._look(everywhere=everywhere)
-        problems = judge(self.entries, self._seen)
+        problems = await self.look(within=within, everywhere=everywhere)
         assert not problems, f"{len(problems)} problems:\n" + "\n".join(problems[:20])
 
+    async def look(self, *, within: float = 30.0, everywhere: bool = False) -> list[str]:
+        """The same, and gives what is wrong: for tests in which something has to be."""
+        await eventually(lambda: self._at_rest(within), within=within)
+        self._seen = await self._look(everywhere=everywhere)
+        return judge(self.entries, self._seen)
+
     async def _at_rest(self, within: float) -> bool:
-        """Whether the lanes are idle and nothing is parked, which comes back into its lane by itself."""
+        """Whether the lanes are idle and nothing is parked; not while the broker cannot say so."""
+        try:
+            return await self._nothing_left(within)
+        except BrokerError:
+            return False
+
+    async def _nothing_left(self, within: float) -> bool:
         before = await self._published()
         await self.sluice.idle(*self._lanes, within=within)
         info = await self.sluice.broker.api(f"STREAM.INFO.{DLQ_STREAM}", {"subjects_filter": "parked.>"})
         parked = {subject.removeprefix("parked.") for subject in info["state"].get("subjects") or ()}
         if parked & {entry.tenant for entry in self.entries}:
             return False
-        # What was parked a moment ago is in a lane again, unless no lane took anything since before they were idle.
+        # It comes back into its lane by itself: what was parked a moment ago is there again, unless no lane took
+        # anything since before they were idle.
         return await self._published() == before
 
     async def _published(self) -> dict[str, int]:
@@ -146,8 +160,11 @@ class Ledger:
         seen: list[Sighting] = []
         for tenant in await self.sluice.databases() if everywhere else ours:
             query = {} if tenant in ours else theirs
-            found = self.sluice.logs(tenant).find(query, {"original_text": 1})
-            seen += [Sighting(tenant, one["_id"], one.get("original_text")) async for one in found]
+            found = self.sluice.logs(tenant).find(query, {"original_text": 1, "modified_data": 1})
+            seen += [
+                Sighting(tenant, one["_id"], one.get("original_text"), bare=SECRET in one.get("modified_data", ""))
+                async for one in found
+            ]
         for tenant, letters in (await self.sluice.all_dead_letters()).items():
             buried = set()
             for log_id, version, text in (record for stored in letters for record in _records(stored)):
@@ -205,6 +222,8 @@ def judge(entries: Iterable[Entry], seen: Iterable[Sighting]) -> list[str]:
     by_text: dict[tuple[str, str], list[Sighting]] = defaultdict(list)
     problems: list[str] = []
     for place in seen:
+        if place.bare:
+            problems.append(f"unredacted: {place.log_id} of {place.tenant}")
         if (place.tenant, place.log_id) in named:
             by_id[place.tenant, place.log_id].append(place)
         elif place.text is not None and (place.tenant, place.text) in nameless:
@@ -223,6 +242,31 @@ def judge(entries: Iterable[Entry], seen: Iterable[Sighting]) -> list[str]:
     for (tenant, text), group in nameless.items():
         problems += _judge_number(f"a record of {tenant}", len(by_text[tenant, text]), *_bounds(group))
     return problems
+
+
+def tally(entries: Sequence[Entry], seen: Sequence[Sighting]) -> str:
+    """What was compared and what was found wrong, in numbers, by invariant."""
+    wrong = Counter(problem.partition(":")[0] for problem in judge(entries, seen))
+    best: dict[tuple[str, str], Outcome] = {}
+    nameless: Counter[Outcome] = Counter()
+    for entry in entries:
+        key = (entry.tenant, entry.log_id or "")
+        if entry.log_id is None:
+            nameless[entry.outcome] += 1
+        elif best.get(key) is not Outcome.ACCEPTED:
+            best[key] = entry.outcome
+    sent = Counter(best.values()) + nameless
+    there = {(place.tenant, place.log_id) for place in seen}
+    unknown_there = sum(outcome is Outcome.UNKNOWN and key in there for key, outcome in best.items())
+    dead = sum(place.dead for place in seen)
+    return (
+        f"I1 accepted {sent[Outcome.ACCEPTED]}: missing {wrong['missing']}, duplicated {wrong['duplicated']}, "
+        f"changed {wrong['changed']}; "
+        f"I2 refused {sent[Outcome.REFUSED]}: there all the same {wrong['refused']}; "
+        f"unknown {sent[Outcome.UNKNOWN]}: {unknown_there} of those with ids are there; "
+        f"I3 misplaced {wrong['misplaced']}, unexplained {wrong['unexplained']}; "
+        f"I5 unredacted {wrong['unredacted']}; stored {len(seen) - dead}, dead letters {dead}"
+    )
 
 
 def _bounds(group: Sequence[Entry]) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import gzip
 import json
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from enum import Enum
 from typing import Any
@@ -19,8 +19,9 @@ from typing import Any
 import httpx
 import msgspec
 
-from support.ledger import Entry, Ledger
+from support.ledger import SECRET, Entry, Ledger
 from support.sluice import JSON, NDJSON, TEXT, Account, line, unique_id
+from support.waiting import eventually
 
 SENDERS = 6
 FINISH_SECONDS = 90.0
@@ -53,31 +54,50 @@ class Shipment(msgspec.Struct):
     identity: Identity
 
 
+Draw = Callable[[Ledger, Account, random.Random], Shipment]
+
+
 @asynccontextmanager
 async def load(
-    ledger: Ledger, *tenants: Account, seed: int = 0, answers: Counter[str] | None = None
+    ledger: Ledger,
+    *tenants: Account,
+    seed: int = 0,
+    answers: Counter[str] | None = None,
+    of: Draw | None = None,
+    senders: int = SENDERS,
 ) -> AsyncIterator[None]:
     """Send without pause; at the end, wait until every patient sender has its 202.
 
-    Counts in `answers` what came back, by status.
+    Counts in `answers` what came back, by status. `of`: what each request is, otherwise of any kind.
     """
+    drawn = of or draw
     stopping = asyncio.Event()
     answers = Counter() if answers is None else answers
 
     async def sender(number: int) -> None:
         rng = random.Random(f"{seed}/{number}")  # noqa: S311 - to be repeatable is its purpose
         while not stopping.is_set():
-            await _deliver(ledger, draw(ledger, rng.choice(tenants), rng), rng, answers)
+            await _deliver(ledger, drawn(ledger, rng.choice(tenants), rng), rng, answers)
             await asyncio.sleep(rng.uniform(0, 0.02))
 
     async with asyncio.timeout(None) as bound, asyncio.TaskGroup() as group:
-        for number in range(SENDERS):
+        for number in range(senders):
             group.create_task(sender(number))
         try:
             yield
         finally:
             stopping.set()
             bound.reschedule(asyncio.get_running_loop().time() + FINISH_SECONDS)
+
+
+async def accepts_more(ledger: Ledger, number: int) -> None:
+    """Wait until so many more records got their 202."""
+    wanted = len(ledger.accepted) + number
+
+    async def accepted() -> bool:
+        return len(ledger.accepted) >= wanted
+
+    await eventually(accepted, within=FINISH_SECONDS, pause=0.1)
 
 
 def draw(ledger: Ledger, tenant: Account, rng: random.Random) -> Shipment:
@@ -97,7 +117,9 @@ def draw(ledger: Ledger, tenant: Account, rng: random.Random) -> Shipment:
     else:
         number, length = rng.randint(1, 20), rng.choice([0, 100])
     entries = [
-        ledger.note(tenant, unique_id("load") if identity is Identity.OWN else None, line("größe " + "x" * length))
+        ledger.note(
+            tenant, unique_id("load") if identity is Identity.OWN else None, line(f"größe {SECRET} " + "x" * length)
+        )
         for _ in range(number)
     ]
     records = [_record(entry) for entry in entries]
@@ -120,6 +142,13 @@ def draw(ledger: Ledger, tenant: Account, rng: random.Random) -> Shipment:
         content = gzip.compress(content, compresslevel=1)
         headers["Content-Encoding"] = "gzip"
     return Shipment(tenant, content, kind, headers, query, entries, identity)
+
+
+def draw_batch(ledger: Ledger, tenant: Account, rng: random.Random) -> Shipment:
+    """A batch whose records all have ids: the way to many thousands of accepted records."""
+    entries = [ledger.note(tenant, unique_id("batch"), line(f"batch {SECRET}")) for _ in range(rng.randint(100, 200))]
+    content = "\n".join(json.dumps(_record(entry)) for entry in entries).encode()
+    return Shipment(tenant, content, NDJSON, {}, {}, entries, Identity.OWN)
 
 
 def _record(entry: Entry) -> dict[str, Any]:

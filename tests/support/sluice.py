@@ -4,14 +4,13 @@ Built on the stack that `sluice up` runs: real servers, real parts, no doubles. 
 what retries says so in its name.
 """
 
-import asyncio
 import json
 import os
 import re
 import secrets
 from base64 import b64decode
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -285,10 +284,16 @@ class Sluice:
     async def hastened_redelivery(self, lane: str = STANDARD_LANE) -> AsyncIterator[None]:
         """What a killed worker or broker left unacknowledged comes again in 2 s rather than in 30."""
         subject = f"{lane_stream(lane)}.{WORKERS}"
-        while not self.broker.connected:  # it may be the broker that was killed
-            await asyncio.sleep(0.02)
+
+        async def info() -> dict[str, Any] | None:
+            with suppress(BrokerError):  # it may be the broker that was killed, or has no leader yet
+                return await self.broker.api(f"CONSUMER.INFO.{subject}")
+            return None
+
         async with self.stack.keeper.still():
-            before = (await self.broker.api(f"CONSUMER.INFO.{subject}"))["config"]
+            found = await eventually(info, within=30)
+            assert found is not None
+            before = found["config"]
             await self._configure(lane, {**before, "ack_wait": 2_000_000_000})
             try:
                 yield
@@ -307,11 +312,10 @@ async def running(
     environ: Mapping[str, str] | None = None,
     auth: str = "keys",
     lanes_without_worker: Sequence[str] = (),
+    kind: type[EmbeddedStack] = EmbeddedStack,
 ) -> AsyncIterator[Sluice]:
     """A whole Sluice on ports of its own."""
-    stack = EmbeddedStack(
-        data_dir, environ={**ENVIRON, **(environ or {})}, auth=auth, lanes_without_worker=lanes_without_worker
-    )
+    stack = kind(data_dir, environ={**ENVIRON, **(environ or {})}, auth=auth, lanes_without_worker=lanes_without_worker)
     limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
     async with stack, httpx.AsyncClient(timeout=30, limits=limits) as http:
         yield Sluice(stack, http)

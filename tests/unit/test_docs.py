@@ -45,6 +45,16 @@ def _tests() -> set[str]:
     return found
 
 
+def test_every_fault_in_the_table_names_a_test_that_exists() -> None:
+    rows = re.findall(r"^\| [a-z].*\|$", GUARANTEES.partition("## Faults, and what was seen")[2], re.MULTILINE)
+    assert len(rows) > 10
+    known = _tests()
+    for row in rows:
+        named = re.findall(r"`([^`]+: [^`]+)`", row)
+        assert named, f"no test is named: {row}"
+        assert set(named) <= known, f"no such test: {sorted(set(named) - known)}"
+
+
 def test_every_guarantee_names_a_test_that_exists() -> None:
     guarantees = re.findall(r"^\d+\. .*?(?=^\d+\. |^#|\Z)", GUARANTEES, re.MULTILINE | re.DOTALL)
     assert len(guarantees) > 20

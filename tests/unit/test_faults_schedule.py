@@ -1,8 +1,10 @@
 """A schedule of faults is what its seed says, and hits what it has to."""
 
+from itertools import pairwise
+
 import pytest
 
-from support.schedule import FIRST_MOMENT, LAST_MOMENT, PAUSES, TOGETHER, Kind, Target, draw, read_seeds
+from support.schedule import FIRST_MOMENT, LAST_MOMENT, OF_LINKS, PAUSES, TOGETHER, Kind, Target, draw, read_seeds
 
 TARGETS = [Target("ingest", ours=True), Target("worker", ours=True), Target("broker"), Target("database")]
 NAMES = {target.name for target in TARGETS}
@@ -48,6 +50,31 @@ def test_only_our_own_parts_are_asked_to_stop() -> None:
 def test_over_many_seeds_every_target_is_paused_too() -> None:
     paused = {fault.target for seed in SEEDS for fault in draw(seed, TARGETS).faults if fault.kind is Kind.PAUSE}
     assert paused == NAMES
+
+
+LINKS = [Target("one link"), Target("another link")]
+
+
+def test_what_is_drawn_for_links_changes_nothing_of_the_rest() -> None:
+    for seed in SEEDS:
+        faults = [fault for fault in draw(seed, TARGETS, LINKS).faults if fault.kind not in OF_LINKS]
+        assert faults == draw(seed, TARGETS).faults
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_link_is_disturbed_for_a_while_and_by_one_fault_at_a_time(seed: int) -> None:
+    faults = [fault for fault in draw(seed, TARGETS, LINKS).faults if fault.kind in OF_LINKS]
+    assert {fault.target for fault in faults} == {link.name for link in LINKS}
+    for link in LINKS:
+        own = [fault for fault in faults if fault.target == link.name]
+        assert all(PAUSES[0] <= fault.seconds <= PAUSES[1] for fault in own)
+        assert all(one.at + one.seconds <= other.at for one, other in pairwise(own))
+
+
+def test_over_many_seeds_every_link_is_disturbed_in_every_way() -> None:
+    faults = [fault for seed in SEEDS for fault in draw(seed, TARGETS, LINKS).faults]
+    found = {(fault.target, fault.kind) for fault in faults if fault.kind in OF_LINKS}
+    assert found == {(link.name, kind) for link in LINKS for kind in OF_LINKS}
 
 
 def test_a_schedule_can_be_read_by_a_person() -> None:
