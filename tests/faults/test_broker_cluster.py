@@ -34,7 +34,7 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple
         yield made
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.long)], ids=["once", "again and again"])
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.long)], ids=["once", "again and again"])
 @pytest.mark.parametrize(
     "how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.long)], ids=["killed", "still"]
 )

@@ -46,7 +46,7 @@ def _tests() -> set[str]:
 
 
 def test_every_fault_in_the_table_names_a_test_that_exists() -> None:
-    rows = re.findall(r"^\| [a-z].*\|$", GUARANTEES.partition("## Faults, and what was seen")[2], re.MULTILINE)
+    rows = re.findall(r"^\| .*\|$", GUARANTEES.partition("## Faults, and what was seen")[2], re.MULTILINE)[1:]
     assert len(rows) > 10
     known = _tests()
     for row in rows[1:]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from sluice_core.edge.broker import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, Broker
-from sluice_core.errors import ApiError
+from sluice_core.errors import ApiError, BrokerUnavailable
 from sluice_core.limits import MAX_MESSAGE_BYTES, MIB
 from sluice_core.names import (
     DLQ_STREAM,
@@ -226,14 +226,20 @@ async def last_sequence(broker: Broker, lane: str) -> int:
 
 
 async def list_streams(broker: Broker) -> dict[str, dict[str, Any]]:
-    """Configuration and state of every stream, by name, in one call for each 256 of them."""
+    """Configuration and state of every stream, by name, in one call for each 256 of them.
+
+    Raises BrokerUnavailable where some are missing: a cluster that just lost a server answers without the streams it
+    heard nothing of, and what is not listed must not count as gone.
+    """
     found: dict[str, dict[str, Any]] = {}
     while True:
-        answer = await broker.api("STREAM.LIST", {"offset": len(found)})
-        page = answer["streams"] or []
-        found.update((info["config"]["name"], info) for info in page)
-        if not page or len(found) >= answer["total"]:
+        before = len(found)
+        answer = await broker.api("STREAM.LIST", {"offset": before})
+        found.update((info["config"]["name"], info) for info in answer["streams"] or [])
+        if len(found) >= answer["total"]:
             return found
+        if len(found) == before or answer.get("missing"):
+            raise BrokerUnavailable("the broker could not list all of its streams")
 
 
 def lanes_of(streams: Iterable[str]) -> set[str]:
