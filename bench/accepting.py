@@ -5,23 +5,141 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import msgspec
 
+from bench.cpu import since, spent
+from bench.figures import Collected, Figure
 from bench.load import Job, Result, request, run_in_process
-from bench.table import Row
+from bench.options import Options
+from bench.stand import Stand, empty_lane
 from sluice_ingest.drafts import Draft
-from sluice_local.embedded import EmbeddedStack
 from sluice_local.ports import HOST, free_port
 from sluice_local.probes import accepts_connections
 
 CONNECTIONS = 64
 BATCH = 1000
+BATCH_CONNECTIONS = 8
+_SINGLES = 2000
+_BATCHES = 32
+
+
+def singles(lines: list[str], keys: list[str], count: int = _SINGLES) -> list[bytes]:
+    """Requests of one record each, the keys' holders in turn."""
+    return [
+        request("/ingest", msgspec.json.encode({"text": lines[number % len(lines)]}), _headers(keys, number, "json"))
+        for number in range(count)
+    ]
+
+
+def bodies(lines: list[str]) -> list[bytes]:
+    """Batches of NDJSON."""
+    encoder = msgspec.json.Encoder()
+    return [
+        encoder.encode_lines([{"text": line} for line in lines[start : start + BATCH]])
+        for start in range(0, len(lines) - BATCH + 1, BATCH)
+    ][:_BATCHES]
+
+
+def batches(lines: list[str], key: str) -> list[bytes]:
+    """Requests with them."""
+    return [request("/ingest", body, _headers([key], 0, "x-ndjson")) for body in bodies(lines)]
+
+
+def job(port: int, requests: list[bytes], seconds: float, connections: int = CONNECTIONS) -> Job:
+    return Job(HOST, port, connections, seconds, min(1.0, seconds / 4), requests)
+
+
+async def measured(stand: Stand, load: Job) -> tuple[Result, dict[str, float]]:
+    """The result, and microseconds of each process's time an answer."""
+    before = spent(stand.pids)
+    result = await run_in_process(load)
+    answers = result.per_second() * (load.seconds + load.warmup)
+    return result, {name: 1e6 * seconds / max(answers, 1) for name, seconds in since(before, stand.pids).items()}
+
+
+async def single_records(stand: Stand, options: Options) -> list[Figure]:
+    """Single-record POSTs over 64 connections, and over one; the echo right before."""
+    found = Collected("accept")
+    requests = singles(list(options.lines), [stand.key])
+    async with _echo() as (port, pid):
+        for _ in range(options.repeats):
+            before = spent({"echo": pid})
+            echo = await run_in_process(load := job(port, requests, options.seconds))
+            echoing = 1e6 * since(before, {"echo": pid})["echo"] / (echo.per_second() * (load.seconds + load.warmup))
+            durable, costs = await measured(stand, job(stand.port, requests, options.seconds))
+            await empty_lane(stand)
+            one, _ = await measured(stand, job(stand.port, requests, options.seconds / 2, connections=1))
+            await empty_lane(stand)
+            found.add(
+                "single-record durable POSTs, 64 connections", durable.per_second(), "/s",
+                ceiling=echo.per_second(), ceiling_is="/s, bare echo", goal=0.5, note=_latency(durable),
+            )  # fmt: skip
+            found.add(
+                "the same, per second of ingest's processor time", 1e6 / costs["ingest"], "/s",
+                ceiling=1e6 / echoing, ceiling_is="/s, bare echo",
+                note=f"{costs['ingest']:.0f} us a request (echo: {echoing:.0f}), broker {costs['nats-server']:.0f} us",
+            )  # fmt: skip
+            found.add("the same, 1 connection", one.per_second(), "/s", note=_latency(one))
+    return found.figures()
+
+
+async def ndjson(stand: Stand, options: Options) -> list[Figure]:
+    """Batches of 1,000 lines of JSON over 8 connections; decoding alone right before, and beside a busy neighbour."""
+    found = Collected("batches")
+    lines = list(options.lines)
+    alone_bodies, requests = bodies(lines), batches(lines, stand.key)
+    async with _echo() as (port, _):
+        for _ in range(options.repeats):
+            alone, decoding = await asyncio.to_thread(_decode_alone, alone_bodies, 1.5)
+            neighbour = asyncio.create_task(run_in_process(job(port, requests, 3.0, BATCH_CONNECTIONS)))
+            await asyncio.sleep(1.5)
+            beside, _ = await asyncio.to_thread(_decode_alone, alone_bodies, 1.5)
+            await neighbour
+            batched, costs = await measured(stand, job(stand.port, requests, options.seconds, BATCH_CONNECTIONS))
+            await empty_lane(stand)
+            records = batched.per_second() * BATCH
+            found.add(
+                f"NDJSON in batches of {BATCH}, {BATCH_CONNECTIONS} connections", records, "records/s",
+                ceiling=alone, ceiling_is="records/s, msgspec decoding them alone", goal=0.3, note=_latency(batched),
+            )  # fmt: skip
+            found.add(
+                "the same, decoding beside a busy load generator", records, "records/s",
+                ceiling=beside, ceiling_is="records/s, msgspec decoding them",
+            )  # fmt: skip
+            found.add(
+                "the same, per second of ingest's processor time", BATCH * 1e6 / costs["ingest"], "records/s",
+                ceiling=decoding, ceiling_is="records/s, msgspec decoding them alone",
+                note=f"{costs['ingest']:.0f} us a batch, of which {1e6 * BATCH / decoding:.0f} are decoding; broker"
+                f" {costs['nats-server']:.0f} us",
+            )  # fmt: skip
+    return found.figures()
+
+
+def _headers(keys: list[str], number: int, kind: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {keys[number % len(keys)]}", "Content-Type": f"application/{kind}"}
+
+
+def _latency(result: Result) -> str:
+    refused = sum(count for status, count in result.statuses.items() if status != "202")
+    text = f"p50 {result.quantile(0.5) * 1000:.1f} ms, p99 {result.quantile(0.99) * 1000:.1f} ms"
+    return text + (f", {refused} not 202!" if refused else "")
+
+
+def _decode_alone(sent: list[bytes], seconds: float) -> tuple[float, float]:
+    """Records decoded a second, and a second of this thread's processor time."""
+    decoder = msgspec.json.Decoder(Draft)
+    count = 0
+    start, used = time.perf_counter(), time.thread_time()
+    while (spent := time.perf_counter() - start) < seconds:
+        for body in sent:
+            count += len(decoder.decode_lines(body))
+    return count / spent, count / (time.thread_time() - used)
 
 
 @asynccontextmanager
-async def _echo() -> AsyncIterator[int]:
+async def _echo() -> AsyncIterator[tuple[int, int]]:
+    """Port and process of the bare echo."""
     port = free_port()
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "bench.echo", str(port))
     try:
@@ -32,101 +150,7 @@ async def _echo() -> AsyncIterator[int]:
                 break
             except OSError:
                 await asyncio.sleep(0.05)
-        yield port
+        yield port, process.pid
     finally:
         process.terminate()
         await process.wait()
-
-
-def _job(port: int, requests: list[bytes], seconds: float, connections: int = CONNECTIONS) -> Job:
-    return Job(HOST, port, connections, seconds, min(1.0, seconds / 4), requests)
-
-
-def _singles(lines: list[str], key: str) -> list[bytes]:
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-    return [request("/ingest", msgspec.json.encode({"text": line}), headers) for line in lines[:2000]]
-
-
-def make_batches(lines: list[str], key: str) -> tuple[list[bytes], list[bytes]]:
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/x-ndjson"}
-    encoder = msgspec.json.Encoder()
-    bodies = [
-        encoder.encode_lines([{"text": line} for line in lines[start : start + BATCH]])
-        for start in range(0, len(lines) - BATCH + 1, BATCH)
-    ][:32]
-    return bodies, [request("/ingest", body, headers) for body in bodies]
-
-
-def _decode_alone(bodies: list[bytes], seconds: float = 2.0) -> float:
-    decoder = msgspec.json.Decoder(Draft)
-    count = 0
-    start = time.perf_counter()
-    while (spent := time.perf_counter() - start) < seconds:
-        for body in bodies:
-            count += len(decoder.decode_lines(body))
-    return count / spent
-
-
-async def _settle(stack: EmbeddedStack) -> None:
-    """Empty the lane between measurements, or it fills up."""
-    await stack.rights.broker.api("STREAM.PURGE.SLUICE_LANE_standard")
-    await asyncio.sleep(0.5)
-
-
-def _latency(result: Result) -> str:
-    refused = sum(count for status, count in result.statuses.items() if status != "202")
-    text = f"p50 {result.quantile(0.5) * 1000:.1f} ms, p99 {result.quantile(0.99) * 1000:.1f} ms"
-    return text + (f", {refused} not 202!" if refused else "")
-
-
-async def measure(stack: EmbeddedStack, key: str, lines: list[str], seconds: float) -> list[Row]:
-    """Rows for single records and for NDJSON batches; the stack has no worker on its standard lane."""
-    singles = _singles(lines, key)
-    async with _echo() as port:
-        echo = await run_in_process(_job(port, singles, seconds))
-    durable = await run_in_process(_job(stack.ingest.port, singles, seconds))
-    await _settle(stack)
-    bodies, batches = make_batches(lines, key)
-    ceiling = await asyncio.to_thread(_decode_alone, bodies)
-    async with _echo() as port:
-        # What decoding alone does while another process keeps the machine as busy as the load generator does.
-        neighbour = asyncio.create_task(run_in_process(_job(port, batches, 3.0, connections=8)))
-        await asyncio.sleep(1.5)
-        beside = await asyncio.to_thread(_decode_alone, bodies, 1.5)
-        await neighbour
-    batched = await run_in_process(_job(stack.ingest.port, batches, seconds, connections=8))
-    await _settle(stack)
-    one = await run_in_process(_job(stack.ingest.port, singles, seconds / 2, connections=1))
-    await _settle(stack)
-    return [
-        Row(
-            "single-record durable POSTs, 64 connections",
-            durable.per_second(),
-            "/s",
-            echo.per_second(),
-            "/s bare echo",
-            0.5,
-            _latency(durable),
-        ),
-        Row("the same, 1 connection", one.per_second(), "/s", note=_latency(one)),
-        Row(
-            f"NDJSON batches of {BATCH}, 8 connections",
-            batched.per_second() * BATCH,
-            "records/s",
-            ceiling,
-            "records/s decoded alone",
-            0.3,
-            f"{_latency(batched)}; beside a busy neighbour decoding alone does {beside:,.0f}/s",
-        ),
-    ]
-
-
-def peak_memory(pids: dict[str, int]) -> list[Row]:
-    """Largest resident size of each process so far (Linux)."""
-    rows = []
-    for name, pid in pids.items():
-        status = Path(f"/proc/{pid}/status")
-        if status.exists():
-            peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-            rows.append(Row(f"peak memory of {name}", int(peak.split()[1]) / 1024, "MiB"))
-    return rows

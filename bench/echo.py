@@ -12,6 +12,7 @@ import uvloop
 from litestar import Litestar, asgi
 from litestar.types import Receive, Scope, Send
 
+from sluice_core.allocator import tune_allocator
 from sluice_core.collector import tune_collector
 from sluice_ingest.server import server_config
 from sluice_ingest.settings import IngestSettings
@@ -31,6 +32,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def main() -> None:
+    tune_allocator()
     tune_collector()
     settings = IngestSettings(nats_url="", nats_password="", host="127.0.0.1", port=int(sys.argv[1]))
     app = Litestar([echo], openapi_config=None, logging_config=None)

@@ -1,8 +1,8 @@
-"""A load generator: a fixed number of connections that each send one request after another.
+"""A load generator: a fixed number of connections that each send one request after another, or at a given rate.
 
 It speaks just enough HTTP/1.1 to be far cheaper than what it measures, and runs as a process of its own so that its
 work is not counted as the server's. Invariant: every answer is counted by its status, and latency includes the wait
-for the whole answer.
+for the whole answer; at a rate it counts from when a request was due, however late a connection was free for it.
 
 Reads a JSON job from standard input, writes a JSON result to standard output.
 """
@@ -10,10 +10,13 @@ Reads a JSON job from standard input, writes a JSON result to standard output.
 import asyncio
 import sys
 import time
+from collections import deque
 from typing import cast
 
 import msgspec
 import uvloop
+
+_PACE_SECONDS = 0.001
 
 
 class Job(msgspec.Struct):
@@ -24,6 +27,8 @@ class Job(msgspec.Struct):
     warmup: float
     requests: list[bytes]
     """Whole requests; each connection goes round them from a place of its own."""
+    rate: float | None = None
+    """Requests a second that are due however fast answers come; None: each answer is followed by the next request."""
 
 
 class Result(msgspec.Struct):
@@ -40,19 +45,16 @@ class Result(msgspec.Struct):
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, job: Job, place: int, result: Result, end: float, measured_from: float) -> None:
-        self._job = job
+    def __init__(self, place: int, course: "_Course") -> None:
         self._next = place
-        self._result = result
-        self._end = end
-        self._measured_from = measured_from
+        self._course = course
         self._buffer = b""
-        self._sent = 0.0
+        self._due = 0.0
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._send()
+        self._course.free(self)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -65,43 +67,87 @@ class _Connection(asyncio.Protocol):
         length = int(head[at : stop if stop >= 0 else None])
         if len(self._buffer) < head_end + 4 + length:
             return
-        now = time.perf_counter()
-        if self._sent >= self._measured_from and now <= self._end:
-            status = head[9:12].decode()
-            self._result.statuses[status] = self._result.statuses.get(status, 0) + 1
-            self._result.latencies.append(now - self._sent)
+        self._course.count(head[9:12].decode(), self._due)
         self._buffer = b""
-        if now >= self._end:
-            self._transport.close()
-        else:
-            self._send()
+        self._course.free(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.closed.done():
             self.closed.set_result(None)
 
-    def _send(self) -> None:
-        self._sent = time.perf_counter()
-        self._transport.write(self._job.requests[self._next % len(self._job.requests)])
+    def send(self, due: float) -> None:
+        self._due = due
+        requests = self._course.job.requests
+        self._transport.write(requests[self._next % len(requests)])
         self._next += 1
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+class _Course:
+    """Which connection sends when, and what came of it."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.result = Result(job.seconds, {}, [])
+        self._begin = time.perf_counter() + job.warmup
+        self._end = self._begin + job.seconds
+        self._idle: deque[_Connection] = deque()
+        self._due: deque[float] = deque()
+
+    def free(self, connection: _Connection) -> None:
+        """A connection has nothing to do."""
+        now = time.perf_counter()
+        if now >= self._end:
+            connection.close()
+        elif self.job.rate is None:
+            connection.send(now)
+        elif self._due:
+            connection.send(self._due.popleft())
+        else:
+            self._idle.append(connection)
+
+    def count(self, status: str, due: float) -> None:
+        """An answer came."""
+        now = time.perf_counter()
+        if due >= self._begin and now <= self._end:
+            self.result.statuses[status] = self.result.statuses.get(status, 0) + 1
+            self.result.latencies.append(now - due)
+
+    async def pace(self) -> None:
+        """Make requests due at the job's rate until the end."""
+        rate = self.job.rate
+        if rate is not None:
+            start, number = time.perf_counter(), 0
+            while (now := time.perf_counter()) < self._end:
+                while (due := start + number / rate) <= now:
+                    number += 1
+                    if self._idle:
+                        self._idle.popleft().send(due)
+                    else:
+                        self._due.append(due)
+                await asyncio.sleep(_PACE_SECONDS)
+            for connection in self._idle:
+                connection.close()
 
 
 async def run(job: Job) -> Result:
     loop = asyncio.get_running_loop()
-    begin = time.perf_counter() + job.warmup
-    result = Result(job.seconds, {}, [])
+    course = _Course(job)
     step = max(len(job.requests) // job.connections, 1)
     connections = []
     for number in range(job.connections):
         _, connection = await loop.create_connection(
-            lambda number=number: _Connection(job, number * step, result, begin + job.seconds, begin),  # type: ignore[misc]
+            lambda number=number: _Connection(number * step, course),  # type: ignore[misc]
             job.host,
             job.port,
         )
         connections.append(connection)
+    await course.pace()
     await asyncio.wait([connection.closed for connection in connections], timeout=job.warmup + job.seconds + 10)
-    result.latencies.sort()
-    return result
+    course.result.latencies.sort()
+    return course.result
 
 
 async def run_in_process(job: Job) -> Result:
@@ -110,6 +156,8 @@ async def run_in_process(job: Job) -> Result:
         sys.executable, "-m", "bench.load", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     output, _ = await process.communicate(msgspec.msgpack.encode(job))
+    if process.returncode:
+        raise RuntimeError("the load generator failed: what it said is above")
     return msgspec.msgpack.decode(output, type=Result)
 
 

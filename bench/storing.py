@@ -1,25 +1,34 @@
-"""How fast a worker stores, against `insert_many` of the very same documents."""
+"""How fast workers store, against `insert_many` of the same documents; how they scale, and how a backlog shrinks."""
 
 import asyncio
 import time
-import urllib.request
+from typing import Any
 
-from bench.table import Row
+from bench.accepting import BATCH, batches, singles
+from bench.cpu import since, spent
+from bench.figures import Collected, Figure
+from bench.load import Job, run_in_process
+from bench.options import Options
+from bench.stand import Stand, empty_lane
 from sluice_core.edge.store import Client, connect
-from sluice_core.names import LOGS_COLLECTION, STANDARD_LANE, tenant_database
-from sluice_local.embedded import EmbeddedStack
+from sluice_core.names import LOGS_COLLECTION, tenant_database
 from sluice_local.ports import HOST
 
 _INSERT_BATCH = 1000
 _INSERTERS = 4
 """With these two `insert_many` was fastest here; the ceiling gets the best of it."""
+_MOST_DOCUMENTS = 60_000
+_LOOK_SECONDS = 0.02
+_FILLERS = 32
+_DRAIN_RATE = 1000.0
+"""Single-record requests a second that keep coming while a backlog is worked off."""
 
 
-async def fill(stack: EmbeddedStack, requests: list[bytes], count: int) -> None:
+async def fill(stand: Stand, requests: list[bytes], count: int) -> None:
     """Send `count` of the requests, going round them, over a few connections."""
 
     async def send(places: range) -> None:
-        reader, writer = await asyncio.open_connection(HOST, stack.ingest.port)
+        reader, writer = await asyncio.open_connection(HOST, stand.port)
         for place in places:
             writer.write(requests[place % len(requests)])
             head = await reader.readuntil(b"\r\n\r\n")
@@ -29,65 +38,122 @@ async def fill(stack: EmbeddedStack, requests: list[bytes], count: int) -> None:
             await reader.readexactly(length)
         writer.close()
 
-    await asyncio.gather(*(send(range(start, count, 4)) for start in range(4)))
+    await asyncio.gather(*(send(range(start, count, _FILLERS)) for start in range(_FILLERS)))
 
 
-async def measure(stack: EmbeddedStack, tenant_id: str, records: int) -> list[Row]:
-    """Start the lane's worker on a backlog of `records` and time it; then insert what it stored once more."""
-    client = connect(stack.endpoints.mongodb)
+async def drain(stand: Stand, workers: int = 1) -> tuple[float, dict[str, float]]:
+    """Work off what waits; records a second, and microseconds of each process's time a record.
+
+    Counted from when all workers are ready: starting a process is not storing.
+    """
+    before = await stand.stored()
+    async with stand.workers(workers):
+        start, used = time.perf_counter(), spent(stand.pids)
+        first = await stand.stored()
+        while await stand.waiting():
+            await asyncio.sleep(_LOOK_SECONDS)
+        seconds = time.perf_counter() - start
+        stored = await stand.stored()
+        if stored == before:
+            raise RuntimeError("nothing was stored")
+        records = max(stored - first, 1)
+        costs = {name: 1e6 * one / records for name, one in since(used, stand.pids).items()}
+        return records / seconds, costs
+
+
+async def worker(stand: Stand, options: Options) -> list[Figure]:
+    """One worker on a backlog; afterwards what it stored is inserted once more, by `insert_many` alone."""
+    found = Collected("store")
+    requests = batches(list(options.lines), stand.key)
+    client = connect(stand.stack.endpoints.mongodb)
     try:
-        logs = client[tenant_database(tenant_id)][LOGS_COLLECTION]
-        spent = await _drain(stack, client, tenant_id, records)
-        documents = [document async for document in logs.find({}, limit=min(records, 60_000))]
-        raw = await _insert_alone(client, documents)
-        return [
-            Row(
-                "worker: backlog stored, 1 process",
-                records / spent,
-                "records/s",
-                raw,
-                "documents/s by insert_many",
-                0.7,
-                await asyncio.to_thread(_batch_sizes, stack),
-            )
-        ]
+        for _ in range(options.repeats):
+            await fill(stand, requests, options.records // BATCH)
+            rate, costs = await drain(stand)
+            logs = client[tenant_database(stand.names[0])][LOGS_COLLECTION]
+            documents = [one async for one in logs.find({}, limit=min(options.records, _MOST_DOCUMENTS))]
+            raw = await _insert_alone(client, documents)
+            await logs.delete_many({})
+            found.add(
+                "worker: backlog stored, 1 process", rate, "records/s", ceiling=raw,
+                ceiling_is="documents/s, insert_many alone", goal=0.7,
+                note=f"{costs['worker-1']:.1f} us a record, database {costs['mongod']:.1f} us",
+            )  # fmt: skip
     finally:
         client.close()
+    return found.figures()
 
 
-async def _drain(stack: EmbeddedStack, client: Client, tenant_id: str, records: int) -> float:
-    logs = client[tenant_database(tenant_id)][LOGS_COLLECTION]
-    await stack.start_worker(STANDARD_LANE)
-    while await logs.estimated_document_count() == 0:
-        await asyncio.sleep(0.002)
-    # From the first documents on: starting a process is not storing.
-    first = await logs.estimated_document_count()
-    start = time.perf_counter()
-    while await logs.estimated_document_count() < records:
-        await asyncio.sleep(0.02)
-    return (time.perf_counter() - start) * records / (records - first)
+async def scaling(stand: Stand, options: Options) -> list[Figure]:
+    """The same backlog for more processes on the lane, against one process."""
+    found = Collected("workers")
+    requests = batches(list(options.lines), stand.key)
+    for _ in range(options.repeats):
+        one = None
+        for number in options.workers:
+            await fill(stand, requests, options.records // BATCH)
+            rate, costs = await drain(stand, number)
+            one = one or rate
+            worker_cost = sum(cost for name, cost in costs.items() if name.startswith("worker"))
+            found.add(
+                f"backlog stored, {number} processes" if number > 1 else "backlog stored, 1 process", rate,
+                "records/s", ceiling=one, ceiling_is="records/s, 1 process",
+                note=f"workers {worker_cost:.1f} us a record, database {costs['mongod']:.1f} us",
+            )  # fmt: skip
+    return found.figures()
 
 
-async def _insert_alone(client: Client, documents: list[dict[str, object]]) -> float:
+async def backlog(stand: Stand, options: Options) -> list[Figure]:
+    """A backlog shrinks while requests keep coming; against the same without them."""
+    found = Collected("drain")
+    lines = list(options.lines)
+    requests = batches(lines, stand.key)
+    coming = singles(lines, [stand.key])
+    for _ in range(options.repeats):
+        await fill(stand, requests, options.records // BATCH)
+        quiet, _ = await drain(stand)
+        await fill(stand, requests, options.records // BATCH)
+        seconds = max(4.0, 2 * options.records / quiet)
+        load = Job(HOST, stand.port, 64, seconds, 0.0, coming, _DRAIN_RATE)
+        sending = asyncio.create_task(run_in_process(load))
+        rate, _ = await _shrink(stand)
+        result = await sending
+        found.add(
+            f"backlog stored while {_DRAIN_RATE:,.0f} requests/s keep coming", rate, "records/s",
+            ceiling=quiet, ceiling_is="records/s, nothing coming",
+            note=f"accepting meanwhile: p50 {result.quantile(0.5) * 1000:.1f} ms,"
+            f" p99 {result.quantile(0.99) * 1000:.1f} ms",
+        )  # fmt: skip
+        await empty_lane(stand)
+    return found.figures()
+
+
+async def _shrink(stand: Stand) -> tuple[float, dict[str, float]]:
+    """As `drain`, until no more waits than came just now."""
+    async with stand.workers(1):
+        first = await stand.stored()
+        start = time.perf_counter()
+        while await stand.waiting() > _FEW_MESSAGES:
+            await asyncio.sleep(_LOOK_SECONDS)
+        return (await stand.stored() - first) / (time.perf_counter() - start), {}
+
+
+_FEW_MESSAGES = 50
+
+
+async def _insert_alone(client: Client, documents: list[dict[str, Any]]) -> float:
     database = client["bench_ceiling"]
     await database.drop_collection(LOGS_COLLECTION)
     collection = database[LOGS_COLLECTION]
     await collection.create_index("received_at", expireAfterSeconds=86_400)
-    batches = [documents[start : start + _INSERT_BATCH] for start in range(0, len(documents), _INSERT_BATCH)]
+    parts = [documents[start : start + _INSERT_BATCH] for start in range(0, len(documents), _INSERT_BATCH)]
 
-    async def insert(own: list[list[dict[str, object]]]) -> None:
+    async def insert(own: list[list[dict[str, Any]]]) -> None:
         for batch in own:
             await collection.insert_many(batch, ordered=False)
 
     start = time.perf_counter()
-    await asyncio.gather(*(insert(batches[number::_INSERTERS]) for number in range(_INSERTERS)))
+    await asyncio.gather(*(insert(parts[number::_INSERTERS]) for number in range(_INSERTERS)))
     rate = len(documents) / (time.perf_counter() - start)
     await client.drop_database("bench_ceiling")
     return rate
-
-
-def _batch_sizes(stack: EmbeddedStack) -> str:
-    with urllib.request.urlopen(stack.endpoints.metrics["worker-standard"]) as answer:  # noqa: S310 - loopback
-        values = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if not line.startswith("#"))
-    windows = float(values["sluice_worker_window_records_count"])
-    return f"{float(values['sluice_worker_window_records_sum']) / max(windows, 1):,.0f} records a window"

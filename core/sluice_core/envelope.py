@@ -5,12 +5,12 @@ defaults, so old workers read new envelopes and new workers old ones. Invariant:
 `decode_envelope` of any later release reads back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from sluice_core.ids import format_id
+from sluice_core.ids import count_ids
 
 ENVELOPE_VERSION = 1
 
@@ -52,7 +52,11 @@ class Submission(msgspec.Struct, array_like=True):
     def log_id(self, position: int) -> str:
         """Id of `records[position]`, its own or the one derived from the submission."""
         own = self.records[position].log_id
-        return format_id(int.from_bytes(self.base_id) + self.first + position) if own is None else own
+        return self.generated_ids()(position) if own is None else own
+
+    def generated_ids(self) -> Callable[[int], str]:
+        """What says which id is derived for the record at a position."""
+        return count_ids(int.from_bytes(self.base_id) + self.first)
 
 
 class Envelope(NamedTuple):

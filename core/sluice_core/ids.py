@@ -6,10 +6,14 @@ sender fixed with an Idempotency-Key; never something in between.
 
 import os
 import random
+from collections.abc import Callable
 from hashlib import sha256
 from uuid import UUID
 
 ID_BYTES = 16
+_HEAD = len("00000000-0000-0000-0000-")
+_TAIL = (1 << 48) - 1
+"""The last group of the text form."""
 
 _source = random.Random(int.from_bytes(os.urandom(32)))  # noqa: S311 - ids must differ, they need not be secret
 
@@ -28,6 +32,18 @@ def format_id(value: int) -> str:
     """The usual text form of a UUID given as an integer."""
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def count_ids(first: int) -> Callable[[int], str]:
+    """What writes the id at a position, counted from `first`; what they share is written once."""
+    head = format_id(first)[:_HEAD]
+    low = first & _TAIL
+
+    def at(position: int) -> str:
+        tail = low + position
+        return f"{head}{tail:012x}" if tail <= _TAIL else format_id(first + position)
+
+    return at
 
 
 def idempotent_id(tenant_id: str, key: str, index: int, content: bytes) -> str:

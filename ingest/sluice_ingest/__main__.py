@@ -5,6 +5,7 @@ import sys
 
 import uvloop
 
+from sluice_core.allocator import tune_allocator
 from sluice_core.collector import tune_collector
 from sluice_core.errors import SettingsError
 from sluice_core.settings import read_settings
@@ -23,6 +24,7 @@ def main() -> int:
         return 2
     configure_logging("ingest", settings.log_level)
     raise_file_limit()
+    tune_allocator()
     tune_collector()
     return uvloop.run(serve(settings))
 

@@ -7,6 +7,7 @@ impossible later; and each refusal names the position of its draft in the body a
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from math import isfinite
 from typing import Any
 
@@ -14,10 +15,10 @@ import msgspec
 
 from sluice_core.envelope import Record, Submission, encode_content, encode_submission
 from sluice_core.errors import Refusal
-from sluice_core.ids import ID_BYTES, format_id, idempotent_id
+from sluice_core.ids import ID_BYTES, count_ids, idempotent_id
 from sluice_core.limits import ENVELOPE_BYTES, MAX_ATTRIBUTE_DEPTH, MAX_LOG_ID_BYTES
 from sluice_core.reasons import INVALID_FIELD, INVALID_TEXT, MISSING_FIELD, OTHER_TENANT, RECORD_TOO_LARGE
-from sluice_ingest.drafts import Draft, Drafts
+from sluice_ingest.drafts import Draft, Drafts, Texts
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _INT64 = 1 << 63
@@ -44,32 +45,23 @@ class Admission(msgspec.Struct, frozen=True):
 
 
 def admit(
-    drafts: Drafts, *, tenant_id: str, max_record_bytes: int, log_id: str | None, idempotency_key: str | None
+    drafts: Drafts | Texts, *, tenant_id: str, max_record_bytes: int, log_id: str | None, idempotency_key: str | None
 ) -> Admission:
     """Decide about every draft.
 
     `log_id` comes from the header and names the only record of a request that has no id of its own.
     """
+    if isinstance(drafts, Texts):
+        if log_id is None and idempotency_key is None and _are_small(drafts.texts, max_record_bytes):
+            return Admission(list(map(Record, repeat(None), drafts.texts)), [])
+        drafts = drafts.drafts()
     records: list[Record] = []
     rejected: list[Rejection] = []
-    surely_small = max_record_bytes // _UTF8_MOST
     for index, draft in enumerate(drafts):
         try:
             if isinstance(draft, Refusal):
                 raise draft
-            text = draft.text
-            if (
-                text
-                and len(text) <= surely_small
-                and draft.log_id is None
-                and draft.attributes is None
-                and draft.timestamp is None
-                and draft.tenant_id is None
-                and draft.data is None
-            ):
-                record = Record(None, text)
-            else:
-                record = _check(draft, tenant_id, max_record_bytes)
+            record = _check(draft, tenant_id, max_record_bytes)
             if idempotency_key is not None and log_id is None and record.log_id is None:
                 record.log_id = idempotent_id(tenant_id, idempotency_key, index, encode_content(record))
             records.append(record)
@@ -79,6 +71,11 @@ def admit(
     if log_id is not None:
         _name(records, log_id, len(drafts))
     return Admission(records, rejected)
+
+
+def _are_small(texts: Sequence[str], max_record_bytes: int) -> bool:
+    """Whether each is surely within the limit."""
+    return max(map(len, texts)) * _UTF8_MOST <= max_record_bytes
 
 
 def submissions(
@@ -112,7 +109,8 @@ def _split(submission: Submission, size: int) -> list[bytes]:
 
 def log_ids(records: Sequence[Record], base: int) -> list[str]:
     """The ids under which the records will be stored."""
-    return [record.log_id or format_id(base + position) for position, record in enumerate(records)]
+    generated_id = count_ids(base)
+    return [record.log_id or generated_id(position) for position, record in enumerate(records)]
 
 
 def _name(records: list[Record], log_id: str, drafts: int) -> None:

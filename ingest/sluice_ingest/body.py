@@ -137,22 +137,22 @@ async def _read(
     more: bool = message.get("more_body", False)
     if not more:
         return _whole(message, content_length, limit, lease)
-    body = bytearray(message.get("body", b""))
-    while more:
-        if len(body) > limit:
-            break
+    parts: list[bytes] = [message.get("body", b"")]
+    size = len(parts[0])
+    while more and size <= limit:
         if content_length is None:
-            lease.resize(len(body) + READ_AHEAD)
+            lease.resize(size + READ_AHEAD)
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Refusal(TRUNCATED_BODY)
-        body += message.get("body", b"")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
         more = message.get("more_body", False)
-    if len(body) > limit:
+    if size > limit:
         raise Refusal(BODY_TOO_LARGE, f"The body exceeds {limit} bytes.")
     if content_length is None:
-        lease.resize(len(body))
-    return bytes(body)
+        lease.resize(size)
+    return b"".join(parts)
 
 
 async def discard_body(receive: Receive) -> None:

@@ -24,7 +24,7 @@ from sluice_ingest.body import BodyReader, Message, Receive, Send, discard_body
 from sluice_ingest.budget import Budget, Lease
 from sluice_ingest.commit import GroupCommit, destination_of
 from sluice_ingest.credentials import read_key_digest
-from sluice_ingest.drafts import TEXT, Draft, Drafts, is_batch, read_drafts, read_source
+from sluice_ingest.drafts import TEXT, Draft, Drafts, Texts, is_batch, read_drafts, read_source
 from sluice_ingest.headers import (
     RequestHeaders,
     check_repeated,
@@ -190,9 +190,10 @@ class Intake:
         requests_with(prepared.outcome).inc()
         return prepared.answer
 
-    async def _find_named(self, headers: RequestHeaders, drafts: Drafts, deadline: float) -> TenantConfig:
+    async def _find_named(self, headers: RequestHeaders, drafts: Drafts | Texts, deadline: float) -> TenantConfig:
         assert self._provision is not None  # noqa: S101 - without keys there is always somebody to ask
-        named = [*headers.tenants, *(draft.tenant_id for draft in drafts if isinstance(draft, Draft))]
+        in_body = [] if isinstance(drafts, Texts) else [one.tenant_id for one in drafts if isinstance(one, Draft)]
+        named = [*headers.tenants, *in_body]
         tenant = await find_named_tenant(self._view, named, self._provision, _left(deadline))
         check_tenant(tenant.tenant_id, headers.tenants)
         self._quotas.check(tenant)
@@ -223,7 +224,7 @@ class _Prepared(msgspec.Struct, frozen=True, gc=False):
     answer: Answer
 
 
-def _prepare(request: _Request, tenant: TenantConfig, drafts: Drafts, *, batch: bool) -> _Prepared:
+def _prepare(request: _Request, tenant: TenantConfig, drafts: Drafts | Texts, *, batch: bool) -> _Prepared:
     headers = request.headers
     admission = admit(
         drafts,

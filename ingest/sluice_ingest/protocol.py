@@ -10,7 +10,7 @@ read of it is held.
 import time
 from asyncio import Transport
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import httptools
 from uvicorn.config import Config
@@ -21,6 +21,7 @@ from sluice_core.errors import Refusal
 from sluice_core.ids import format_id, uuid7
 from sluice_core.limits import KIB
 from sluice_core.reasons import HEADERS_TOO_LARGE, MALFORMED_REQUEST, Reason
+from sluice_ingest.answering import Answering
 from sluice_ingest.answers import problem
 from sluice_ingest.metrics import REFUSED_CONNECTIONS, requests_with
 from sluice_ingest.waits import LINGER_SECONDS, Rules, Wait, longest
@@ -166,6 +167,8 @@ class Connection(HttpToolsProtocol):
         if self._with_body and self.parser.should_upgrade():
             raise _Refused  # the parser takes what follows for the other protocol, so the body cannot be read
         super().on_headers_complete()
+        if self.scope["method"] != "HEAD":
+            self.cycle.transport = cast("Transport", Answering(self.transport))
         self._phase = _BODY
         self._unmoved = 0
         self._head = 0

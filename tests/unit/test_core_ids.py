@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice_core.envelope import encode_content
-from sluice_core.ids import format_id, idempotent_id, uuid7
+from sluice_core.ids import count_ids, format_id, idempotent_id, uuid7
 from unit.strategies import records, tenant_ids, texts
 
 _MOST_INDEX = 2**61 - 1
@@ -41,6 +41,11 @@ def test_the_records_of_a_request_have_ids_of_their_own_in_their_order(now_ms: i
     base = uuid7(now_ms)
     ids = [format_id(base + index) for index in sorted(indexes)]
     assert ids == sorted(set(ids))
+
+
+@given(st.integers(0, 2**127) | st.integers(0, 2**79).map(lambda high: (high << 48) | (2**48 - 2)), st.integers(0, 5))
+def test_counted_ids_are_those_of_the_numbers(first: int, position: int) -> None:
+    assert count_ids(first)(position) == format_id(first + position)
 
 
 def test_requests_of_one_millisecond_get_ids_far_apart() -> None:

@@ -25,7 +25,7 @@ from sluice_core.reasons import (
     Reason,
 )
 from sluice_ingest.admit import Admission, admit, read_timestamp
-from sluice_ingest.drafts import JSON, NDJSON, TEXT, Draft, read_drafts
+from sluice_ingest.drafts import JSON, NDJSON, TEXT, Draft, Texts, read_drafts
 from sluice_redact import Redactor
 from sluice_worker.documents import Preparer, moment
 from sluice_worker.handle import Message, items
@@ -390,6 +390,19 @@ def test_whatever_is_admitted_can_be_encoded_and_stored(drafts: list[Draft], key
         _store(record)
 
 
+@given(
+    st.lists(st.text(min_size=1, max_size=30), min_size=1, max_size=5), st.integers(1, 120), st.none() | st.just("k")
+)
+def test_plain_texts_are_decided_about_as_drafts_are(texts: list[str], limit: int, key: str | None) -> None:
+    plain = Texts(texts)
+    ours, theirs = (
+        admit(drafts, tenant_id="acme", max_record_bytes=limit, log_id=None, idempotency_key=key)
+        for drafts in (plain, plain.drafts())
+    )
+    assert ours.records == theirs.records
+    assert [one.index for one in ours.rejected] == [one.index for one in theirs.rejected]
+
+
 @pytest.mark.parametrize("source", [JSON, NDJSON, TEXT])
 @given(body=_any_value.map(msgspec.json.encode) | st.binary(max_size=30))
 def test_whatever_is_admitted_from_bytes_can_be_encoded_and_stored(source: str, body: bytes) -> None:
@@ -397,7 +410,7 @@ def test_whatever_is_admitted_from_bytes_can_be_encoded_and_stored(source: str, 
         drafts = read_drafts(source, body, split_lines=False, headers_name_record=False)
     except Refusal:
         return
-    for record in _admit(*drafts, key="k").records:
+    for record in _admit(*(drafts.drafts() if isinstance(drafts, Texts) else drafts), key="k").records:
         _store(record)
 
 

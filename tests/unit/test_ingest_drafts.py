@@ -17,7 +17,7 @@ from sluice_core.reasons import (
     Reason,
 )
 from sluice_ingest.admit import admit
-from sluice_ingest.drafts import JSON, NDJSON, TEXT, Draft, Drafts, is_batch, read_drafts, read_source
+from sluice_ingest.drafts import JSON, NDJSON, TEXT, Draft, Drafts, Texts, is_batch, read_drafts, read_source
 from unit.fakes import refused
 from unit.strategies import attributes, texts
 
@@ -25,7 +25,8 @@ _SOURCES = [JSON, NDJSON, TEXT]
 
 
 def _read(source: str, body: bytes, *, split: bool = False, headers: bool = False) -> Drafts:
-    return read_drafts(source, body, split_lines=split, headers_name_record=headers)
+    drafts = read_drafts(source, body, split_lines=split, headers_name_record=headers)
+    return drafts.drafts() if isinstance(drafts, Texts) else drafts
 
 
 def _reasons(drafts: Drafts) -> list[Reason | None]:

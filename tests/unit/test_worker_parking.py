@@ -11,6 +11,7 @@ from sluice_core.errors import AccessDenied, StoreInterrupted, StoreRefused, Sto
 from sluice_core.limits import ENVELOPE_BYTES, MIB
 from sluice_worker.aside import LETTER_SECONDS
 from sluice_worker.in_flight import MOST_MESSAGES, PUT_OFF_SECONDS
+from sluice_worker.window import LEAST_RECORDS
 from unit.fakes import config, delivery, envelope, submission
 from unit.virtual import now, settle
 from unit.worker_rig import Worker, part, work
@@ -232,7 +233,7 @@ def test_no_more_messages_are_held_than_leave_the_lane_room() -> None:
     async def scenario(worker: Worker) -> None:
         worker.store.well = False
         worker.store.faults = [StoreUnavailable("away")] * 10_000
-        number = MOST_MESSAGES + 500
+        number = MOST_MESSAGES + LEAST_RECORDS + 500  # the last window may go beyond
         small = envelope(part("a"))
         worker.lane.put(*(delivery(small, sequence, pending=1) for sequence in range(1, number + 1)))
         await asyncio.sleep(60)

@@ -9,7 +9,14 @@ from sluice_core.envelope import Record
 from sluice_core.errors import BrokerUnavailable
 from sluice_core.limits import MAX_MESSAGE_BYTES, MIB
 from sluice_worker.handle import Message
-from sluice_worker.window import IDLE_SECONDS, LINGER_SECONDS, RECORDS_PER_TENANT, SMALLEST_PULL_BYTES, pull_window
+from sluice_worker.window import (
+    IDLE_SECONDS,
+    LEAST_RECORDS,
+    LINGER_SECONDS,
+    RECORDS_PER_TENANT,
+    SMALLEST_PULL_BYTES,
+    pull_window,
+)
 from unit.fakes import FakeLane, delivery, envelope, submission
 from unit.virtual import now, run, settle
 
@@ -78,26 +85,29 @@ def test_the_little_counts_from_the_first_message() -> None:
     run(main())
 
 
-def test_a_window_ends_at_64_records_of_its_only_tenant() -> None:
+def test_a_window_of_few_tenants_ends_at_512_records() -> None:
     async def main() -> None:
-        lane = FakeLane()
-        lane.put(*(_message(number, count=16) for number in range(1, 10)))
-        assert await _pull(lane) == [1, 2, 3, 4]
-        assert RECORDS_PER_TENANT == 64
+        for tenants in (("acme",), ("acme", "beta")):
+            lane = FakeLane()
+            lane.put(*(_message(number, count=128 // len(tenants), tenants=tenants) for number in range(1, 10)))
+            assert await _pull(lane) == [1, 2, 3, 4]
+        assert LEAST_RECORDS == 512
 
     run(main())
 
 
-def test_a_window_ends_at_64_records_for_each_tenant_in_it() -> None:
+def test_a_window_of_many_tenants_ends_at_64_records_for_each_of_them() -> None:
     async def main() -> None:
         lane = FakeLane()
-        lane.put(*(_message(number, count=16, tenants=("acme", "beta")) for number in range(1, 10)))
+        tenants = tuple(f"t{number}" for number in range(16))
+        lane.put(*(_message(number, count=16, tenants=tenants) for number in range(1, 10)))
         assert await _pull(lane) == [1, 2, 3, 4]
         lane = FakeLane()
         lane.put(
-            *(_message(number, count=16, tenants=(f"t{number}",)) for number in range(1, 30)), _message(30, pending=0)
+            *(_message(number, count=32, tenants=(f"t{number}",)) for number in range(1, 30)), _message(30, pending=0)
         )
         assert await _pull(lane) == list(range(1, 31))
+        assert RECORDS_PER_TENANT == 64
 
     run(main())
 
@@ -105,7 +115,7 @@ def test_a_window_ends_at_64_records_for_each_tenant_in_it() -> None:
 def test_a_message_of_many_records_is_not_cut() -> None:
     async def main() -> None:
         lane = FakeLane()
-        lane.put(_message(1, count=500), _message(2))
+        lane.put(_message(1, count=2000), _message(2))
         assert await _pull(lane) == [1]
 
     run(main())
@@ -136,8 +146,8 @@ def test_what_is_asked_for_shrinks_with_the_room_but_never_below_the_largest_mes
 def test_messages_that_cannot_be_read_end_a_window_too() -> None:
     async def main() -> None:
         lane = FakeLane()
-        lane.put(*(delivery(b"\xc1", number, pending=1) for number in range(1, 200)))
-        assert len(await _pull(lane)) == RECORDS_PER_TENANT
+        lane.put(*(delivery(b"\xc1", number, pending=1) for number in range(1, 1000)))
+        assert len(await _pull(lane)) == LEAST_RECORDS
 
     run(main())
 

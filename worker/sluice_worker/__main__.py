@@ -5,6 +5,7 @@ import sys
 
 import uvloop
 
+from sluice_core.allocator import tune_allocator
 from sluice_core.collector import tune_collector
 from sluice_core.errors import SettingsError
 from sluice_core.settings import read_settings
@@ -21,6 +22,7 @@ def main() -> int:
         sys.stderr.write(f"sluice-worker: {error}\n")
         return 2
     configure_logging("worker", settings.log_level)
+    tune_allocator()
     tune_collector()
     return uvloop.run(work(settings))
 

@@ -91,7 +91,8 @@ class Preparer:
             if item.submission is not submission:
                 submission = item.submission
                 common, plain = self._common(submission, stamps)
-            log_id = submission.log_id(item.position)
+                generated_id = submission.generated_ids()
+            log_id = generated_id(item.position) if record.log_id is None else record.log_id
             attributes = next(values) if record.attributes else _NO_ATTRIBUTES
             try:
                 if isinstance(outcome, RedactionError):

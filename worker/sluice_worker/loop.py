@@ -28,6 +28,7 @@ from sluice_worker.settling import Settling
 from sluice_worker.sink import Outcome, Store
 from sluice_worker.slots import Slots
 from sluice_worker.tenant_writer import CONFIRM_SECONDS, TenantWriter, View
+from sluice_worker.turns import MOST_RECORDS, Begin, Turns
 from sluice_worker.window import pull_window
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class Loop:
         self._windows = asyncio.Semaphore(parallel_windows)
         self._prepared = Slots(2 * parallel_writes, _PREPARED_PER_TENANT)
         self._writes = Slots(parallel_writes, WRITES_PER_TENANT)
+        self._turns = Turns[Batch](self._give_up)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -171,8 +173,10 @@ class Loop:
         for delay, group in by_delay(batch, self._seconds_per_char).items():
             if delay:
                 self._spawn(partial(self._hold, delay, key, group, started), _messages(group), name="hold")
-            elif group:
-                work.append(self._spawn(partial(self._store_batch, key, group, started), _messages(group)))
+            else:
+                for start in range(0, len(group), MOST_RECORDS):
+                    part = group[start : start + MOST_RECORDS]
+                    work.append(self._spawn(partial(self._store_batch, key, part, started), _messages(part)))
         return work
 
     async def _confirm(self, key: Batch, batch: list[Item], started: datetime) -> None:
@@ -199,11 +203,15 @@ class Loop:
         await self._store_batch(key, batch, started)
 
     async def _store_batch(self, key: Batch, batch: list[Item], started: datetime) -> None:
+        if self._may_ask(key):  # before waiting for a place behind calls that hang
+            await self._turns.take(key, batch, partial(self._store_turn, key, started))
+        else:
+            self._park(key[0], batch)
+
+    async def _store_turn(self, key: Batch, started: datetime, begin: Begin) -> None:
         tenant_id, uid = key
-        if not self._may_ask(key):  # before waiting for a place behind calls that hang
-            self._park(tenant_id, batch)
-            return
         async with self._prepared.of(tenant_id):
+            batch = begin()
             config = self._view.tenant(tenant_id)
             if config is None or config.uid != uid:
                 await self._settling.discarded(batch)
@@ -213,7 +221,7 @@ class Loop:
                 return
             prepared = self._preparation.prepare(config, batch, started)
             outcomes = [Outcome(one, *one.failure) for one in prepared if one.failure is not None]
-            good = [one for one in prepared if one.failure is None]
+            good = [one for one in prepared if one.failure is None] if outcomes else prepared
             if good:
                 outcomes += await self._write(key, good)
         dead = [outcome for outcome in outcomes if is_dead(outcome.reason)]
@@ -222,12 +230,17 @@ class Loop:
             outcomes = [outcome for outcome in outcomes if not is_dead(outcome.reason)]
         await self._settling.outcomes(tenant_id, outcomes)
 
+    def _give_up(self, batch: Iterable[Item]) -> None:
+        for message in _messages(batch):
+            self._in_flight.let_go(message)
+
     async def _write(self, key: Batch, good: list[Prepared]) -> list[Outcome]:
         """The outcomes of records that were written; none when they are parked instead."""
         tenant_id, _ = key
         async with self._writes.of(tenant_id):
             if self._may_ask(key):
                 self._circuits.ask(tenant_id, asyncio.get_running_loop().time())
+                metrics.WRITE_RECORDS.observe(len(good))
                 outcomes = await self._writer.write(tenant_id, good)
                 if outcomes is not None:
                     return outcomes

@@ -23,6 +23,11 @@ IN_FLIGHT_BYTES = Gauge("sluice_worker_in_flight_bytes", "Envelopes pulled and n
 WINDOW_RECORDS = Histogram(
     "sluice_worker_window_records", "Records in one window.", buckets=(1, 4, 16, 64, 256, 1024, 4096, 16384)
 )
+WRITE_RECORDS = Histogram(
+    "sluice_worker_write_records",
+    "Records of one tenant written together.",
+    buckets=(1, 4, 16, 64, 256, 1024, 4096, 16384),
+)
 ACCEPT_TO_STORE = Histogram(
     "sluice_worker_accept_to_store_seconds",
     "Time from a submission's receipt until the last of its records was settled, by two clocks.",

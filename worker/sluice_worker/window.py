@@ -1,8 +1,8 @@
 """Pulling one window: how much is taken before work on it begins.
 
-A window ends at 64 records for each tenant in it, at a byte limit, after 100 ms, or as soon as nothing more waits at
-the broker: alone a record is stored at once, under load inserts grow and become cheaper. Invariant: a message is in
-one window only, and everything pulled is in some window or given back.
+A window ends at 64 records for each tenant in it and 512 in all, at a byte limit, after 100 ms, or as soon as nothing
+more waits at the broker: alone a record is stored at once, under load inserts grow and become cheaper. Invariant: a
+message is in one window only, and everything pulled is in some window or given back.
 """
 
 import asyncio
@@ -13,6 +13,8 @@ from sluice_core.limits import MIB
 from sluice_worker.handle import Message
 
 RECORDS_PER_TENANT = 64
+LEAST_RECORDS = 512
+"""However few tenants: a write costs the database as much as thirty records do."""
 LINGER_SECONDS = 0.1
 IDLE_SECONDS = 1.0
 PULL_BATCH = 256
@@ -48,7 +50,8 @@ async def pull_window(source: Source, max_bytes: int, window: list[Message]) -> 
         records += message.unsettled
         if message.envelope is not None:
             tenants.update(submission.tenant_id for submission in message.envelope.submissions)
-        if delivery.pending == 0 or size >= max_bytes or records >= RECORDS_PER_TENANT * max(len(tenants), 1):
+        enough = max(LEAST_RECORDS, RECORDS_PER_TENANT * len(tenants))
+        if delivery.pending == 0 or size >= max_bytes or records >= enough:
             return
         wait = deadline - loop.time()
         if wait <= 0:

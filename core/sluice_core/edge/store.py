@@ -113,6 +113,8 @@ class LogStore:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._collections: dict[str, Collection] = {}
+        """By tenant, since making one costs as much as a dozen records: they hold no connection."""
 
     async def writable(self) -> bool:
         """Whether a primary answers that takes writes, whoever's; within two seconds or so."""
@@ -198,9 +200,12 @@ class LogStore:
         return int(result.matched_count)
 
     def _logs(self, tenant_id: str) -> Collection:
-        return self._client[tenant_database(tenant_id)].get_collection(
-            LOGS_COLLECTION, write_concern=WriteConcern("majority"), read_concern=ReadConcern("majority")
-        )
+        logs = self._collections.get(tenant_id)
+        if logs is None:
+            logs = self._collections[tenant_id] = self._client[tenant_database(tenant_id)].get_collection(
+                LOGS_COLLECTION, write_concern=WriteConcern("majority"), read_concern=ReadConcern("majority")
+            )
+        return logs
 
 
 def _older(log_id: str, version: Version) -> dict[str, Any]:
