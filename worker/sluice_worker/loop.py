@@ -1,8 +1,10 @@
 """The worker's loop: time, redelivery and patience, around the pure parts.
 
-It pulls a window, hands each tenant's part to its database, and acknowledges a message when all of it is settled. A
-tenant whose database refuses is parked, so that it holds nobody else; MongoDB being away is waited out, with signs of
-life to the broker. Invariant: an acknowledgement is sent only after every record of the message has its outcome.
+It pulls a window, hands each tenant's part to its database, and acknowledges a message when all of it is settled. What
+a tenant sent faster than it is written waits here, so that others find their way past it as far as the bytes in flight
+reach. A tenant whose database refuses is parked, so that it holds nobody else; MongoDB being away is waited out, with
+signs of life to the broker. Invariant: an acknowledgement is sent only after every record of the message has its
+outcome.
 """
 
 import asyncio
@@ -159,7 +161,11 @@ class Loop:
                 unsure[key] = known.pop(key)
             metrics.WINDOW_RECORDS.observe(sum(map(len, known.values())) + sum(map(len, unsure.values())))
             started = datetime.now(UTC)
-            work = [task for key, batch in known.items() for task in self._begin(key, batch, started)]
+            # Whoever waits for its own writes keeps nobody from what lies behind it in the lane: it waits here instead.
+            behind = {key for key in known if self._prepared.users(key[0]) >= WRITES_PER_TENANT}
+            work = [
+                task for key, batch in known.items() for task in self._begin(key, batch, started) if key not in behind
+            ]
             for key, batch in unsure.items():
                 self._spawn(partial(self._confirm, key, batch, started), _messages(batch))
             if work:
@@ -219,7 +225,7 @@ class Loop:
             if not self._may_ask(key):
                 self._park(tenant_id, batch)
                 return
-            prepared = self._preparation.prepare(config, batch, started)
+            prepared = await self._preparation.prepare_in_slices(config, batch, started)
             outcomes = [Outcome(one, *one.failure) for one in prepared if one.failure is not None]
             good = [one for one in prepared if one.failure is None] if outcomes else prepared
             if good:
