@@ -161,14 +161,12 @@ class Loop:
                 unsure[key] = known.pop(key)
             metrics.WINDOW_RECORDS.observe(sum(map(len, known.values())) + sum(map(len, unsure.values())))
             started = datetime.now(UTC)
-            # Whoever waits for its own writes keeps nobody from what lies behind it in the lane: it waits here instead.
-            behind = {key for key in known if self._prepared.users(key[0]) >= WRITES_PER_TENANT}
-            work = [
-                task for key, batch in known.items() for task in self._begin(key, batch, started) if key not in behind
-            ]
+            behind = any(self._prepared.users(tenant_id) >= WRITES_PER_TENANT for tenant_id, _ in known)
+            work = [task for key, batch in known.items() for task in self._begin(key, batch, started)]
             for key, batch in unsure.items():
                 self._spawn(partial(self._confirm, key, batch, started), _messages(batch))
-            if work:
+            # Somebody's records come faster than they are written: they wait here, and let pass what is behind them.
+            if work and not behind:
                 await asyncio.wait(work, timeout=WINDOW_SECONDS)
         finally:
             self._windows.release()

@@ -21,8 +21,9 @@ from sluice_worker.sink import Outcome
 
 log = logging.getLogger(__name__)
 
-SLICE_RECORDS = 256
-"""Prepared without a pause: some milliseconds, while a whole turn takes tens of them."""
+SLICE_RECORDS = 64
+"""Prepared without a pause: about a millisecond. What others wait for, the broker's next message among it, comes in
+pieces, each of which waits for a turn of the event loop."""
 _CRASHED = Failure(CRASHED_WORKER, "")
 
 
