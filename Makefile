@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.sluice-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test unit faults crashes lint types layers check redaction-report bench bench-operator lock chart chart-docs images cluster-up cluster-load cluster-deploy cluster-down kind-up e2e clean
+.PHONY: help setup up demo test unit faults soak crashes lint types layers check redaction-report bench bench-operator lock chart chart-docs images cluster-up cluster-load cluster-deploy cluster-down kind-up e2e clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -36,6 +36,11 @@ unit: setup ## Run the pure tests only
 SEEDS ?= 1-20
 faults: setup ## Take processes, disks and connections away under load, at random 20 times or as SEEDS says
 	$(BIN)/python -m pytest tests/faults --long --seed $(SEEDS) $(ARGS)
+
+# SOAK_SEED=7 repeats the load and the faults of a run that printed this seed.
+SOAK_MINUTES ?= 10
+soak: setup ## Load and faults for SOAK_MINUTES; fails when memory, files, connections or a record are left behind
+	$(BIN)/python -m pytest tests/soak -s --minutes $(SOAK_MINUTES) $(if $(SOAK_SEED),--soak-seed $(SOAK_SEED)) $(ARGS)
 
 crashes: setup ## Kill the operator at every single write (needs a kube-apiserver, see docs/operator.md)
 	$(BIN)/python -m pytest tests/operator/test_crashes.py --crash-every 1 $(ARGS)

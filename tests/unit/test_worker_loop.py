@@ -397,3 +397,29 @@ def test_a_bug_in_one_window_does_not_stop_the_worker() -> None:
         assert 1 not in worker.lane.alive, "without signs of life it is delivered again"
 
     work(scenario)
+
+
+def test_what_one_tenant_cannot_be_rid_of_keeps_nobody_behind_it() -> None:
+    """No time passes: two of its writes hang, and of all that waits for them no window waits."""
+
+    async def scenario(worker: Worker) -> None:
+        release = asyncio.Event()
+
+        async def pause() -> None:
+            if len(worker.store.calls) <= 2:  # those of the first, who may make two at once
+                await release.wait()
+
+        worker.store.pause = pause
+        for sequence in range(1, 101):
+            worker.send(sequence, part(str(sequence)))
+            await settle()
+        worker.send(101, part("late", tenant_id="beta"))
+        await settle()
+        assert worker.ids("beta") == {"late"}
+        assert worker.lane.acknowledged == [101]
+        assert now() == 0
+        release.set()
+        await settle()
+        assert sorted(worker.lane.acknowledged) == list(range(1, 102))
+
+    work(scenario)

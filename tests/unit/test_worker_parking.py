@@ -217,7 +217,7 @@ def test_a_slow_window_gives_way_to_the_next_after_a_quarter_of_a_second() -> No
         release = asyncio.Event()
         worker.store.pause = release.wait  # type: ignore[assignment]
         for sequence in range(1, 9):
-            worker.send(sequence, part(str(sequence)))
+            worker.send(sequence, part(str(sequence), tenant_id="acme" if sequence % 2 else "beta"))
         await settle()
         assert worker.lane.queue.qsize() == 6, "two windows at once"
         await asyncio.sleep(0.26)

@@ -1,5 +1,6 @@
 """Preparing: a record that raises, or ends the process, costs its mates nothing."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +14,10 @@ from sluice_core.version import Version
 from sluice_redact import Redactor
 from sluice_worker.breadcrumb import NOTE_RECORDS, Breadcrumb, open_breadcrumb
 from sluice_worker.handle import Item, Message, items
-from sluice_worker.preparation import Preparation
+from sluice_worker.preparation import SLICE_RECORDS, Preparation
 from sluice_worker.sink import Outcome
 from unit.fakes import config, delivery, envelope, submission
-from unit.virtual import settle
+from unit.virtual import run, settle
 from unit.worker_rig import PREPARERS, Worker, part, work
 
 _STARTED = datetime(2025, 1, 1, tzinfo=UTC)
@@ -83,6 +84,26 @@ def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Proces
     yield one
     assert one.crumb is not None
     one.crumb.close()
+
+
+def test_others_get_their_turn_while_a_large_batch_is_prepared() -> None:
+    async def main() -> None:
+        batch = _batch(*map(str, range(3 * SLICE_RECORDS + 1)))
+        preparation = Preparation(PREPARERS, None)
+        turns: list[int] = []
+
+        async def another() -> None:
+            while True:
+                turns.append(len(turns))
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(another())
+        prepared = await preparation.prepare_in_slices(config(), batch, _STARTED)
+        task.cancel()
+        assert [one.item for one in prepared] == batch
+        assert len(turns) == 3
+
+    run(main())
 
 
 def test_a_good_batch_is_prepared_in_one_go(process: _Process) -> None:

@@ -1,8 +1,10 @@
 """The worker's loop: time, redelivery and patience, around the pure parts.
 
-It pulls a window, hands each tenant's part to its database, and acknowledges a message when all of it is settled. A
-tenant whose database refuses is parked, so that it holds nobody else; MongoDB being away is waited out, with signs of
-life to the broker. Invariant: an acknowledgement is sent only after every record of the message has its outcome.
+It pulls a window, hands each tenant's part to its database, and acknowledges a message when all of it is settled. What
+a tenant sent faster than it is written waits here, so that others find their way past it as far as the bytes in flight
+reach. A tenant whose database refuses is parked, so that it holds nobody else; MongoDB being away is waited out, with
+signs of life to the broker. Invariant: an acknowledgement is sent only after every record of the message has its
+outcome.
 """
 
 import asyncio
@@ -159,10 +161,12 @@ class Loop:
                 unsure[key] = known.pop(key)
             metrics.WINDOW_RECORDS.observe(sum(map(len, known.values())) + sum(map(len, unsure.values())))
             started = datetime.now(UTC)
+            behind = any(self._prepared.users(tenant_id) >= WRITES_PER_TENANT for tenant_id, _ in known)
             work = [task for key, batch in known.items() for task in self._begin(key, batch, started)]
             for key, batch in unsure.items():
                 self._spawn(partial(self._confirm, key, batch, started), _messages(batch))
-            if work:
+            # Somebody's records come faster than they are written: they wait here, and let pass what is behind them.
+            if work and not behind:
                 await asyncio.wait(work, timeout=WINDOW_SECONDS)
         finally:
             self._windows.release()
@@ -219,7 +223,7 @@ class Loop:
             if not self._may_ask(key):
                 self._park(tenant_id, batch)
                 return
-            prepared = self._preparation.prepare(config, batch, started)
+            prepared = await self._preparation.prepare_in_slices(config, batch, started)
             outcomes = [Outcome(one, *one.failure) for one in prepared if one.failure is not None]
             good = [one for one in prepared if one.failure is None] if outcomes else prepared
             if good:

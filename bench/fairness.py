@@ -1,0 +1,220 @@
+"""`python -m bench.fairness`: what one tenant notices when another one floods the lane that both share.
+
+The calm tenant sends single records at a steady pace; its times are taken from just before the request to the 202, and
+to the change stream's event. Alone, and while another tenant offers ten times its quota, and while a third one uses a
+quota that is larger than what the worker stores; in turn, in several rounds, since one stall of a disk decides a p99.
+Before each phase the lane is empty. Exit 0 when the median p99s are at most twice those of the calm phases, for the
+flood above the quota; the other is shown and judged by nobody, unless it is asked for by name.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from statistics import median
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from bench.data import make_lines
+from bench.flood import Job, Result, Stream, flooding
+from bench.load import request
+from bench.neighbour import Sender, Watch
+from sluice_core.edge.lanes import lane_progress
+from sluice_core.edge.store import connect
+from sluice_core.limits import DEFAULT_LIMITS
+from sluice_core.names import STANDARD_LANE
+from sluice_core.tenant import LimitsSpec, Tenant, TenantSpec
+from sluice_local.embedded import EmbeddedStack
+from sluice_local.ports import HOST
+
+WELL = "well"
+"""The calm tenant, by the name that `bench.neighbour` gives it."""
+ALONE, OVER, WITHIN = "alone", "over", "within"
+PHASES = {
+    ALONE: "alone",
+    OVER: "another at ten times its quota",
+    WITHIN: "another within a large quota",
+}
+PER_SECOND = 100
+"""Single-record requests of the calm tenant."""
+QUOTA = 2_000
+"""Records a second of the tenant that sends ten times as many."""
+TIMES = 10
+RAMP_SECONDS = 1.0
+MOST = 2.0
+
+
+class Phase(msgspec.Struct):
+    """One stretch of time and what the calm tenant saw in it."""
+
+    name: str
+    accepted: list[float] = []
+    """From request to 202, of each record."""
+    stored: list[float] = []
+    """From request to stored."""
+    flood: Result | None = None
+    waiting: int = 0
+    """Messages in the lane at its end."""
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(int(len(ordered) * q), len(ordered) - 1)]
+
+
+def job(port: int, key: str, per_second: int, batch: int) -> Job:
+    """A thousand single records a second, and the rest in batches."""
+    lines = make_lines(8_000)
+    credential = {"Authorization": f"Bearer {key}"}
+    encoder = msgspec.json.Encoder()
+    singles = [
+        request("/ingest", encoder.encode({"text": line}), {**credential, "Content-Type": "application/json"})
+        for line in lines[:1_000]
+    ]
+    batches = [
+        request(
+            "/ingest",
+            encoder.encode_lines([{"text": line} for line in lines[start : start + batch]]),
+            {**credential, "Content-Type": "application/x-ndjson"},
+        )
+        for start in range(0, len(lines) - batch + 1, batch)
+    ]
+    rest = (per_second - 1_000) / batch
+    return Job(HOST, port, [Stream(32, 1_000, 1, singles), Stream(16, rest, batch, batches)])
+
+
+class Bench:
+    """The running stack, the calm tenant's shipper, and the floods."""
+
+    def __init__(self, stack: EmbeddedStack, sender: Sender, watch: Watch, floods: dict[str, Job]) -> None:
+        self._stack = stack
+        self._sender = sender
+        self._watch = watch
+        self._floods = floods
+
+    async def phase(self, kind: str, number: int, seconds: float) -> Phase:
+        await self._idle()
+        found = Phase(kind)
+        async with AsyncExitStack() as stack:
+            if kind in self._floods:
+                found.flood = await stack.enter_async_context(flooding(self._floods[kind]))
+                await asyncio.sleep(RAMP_SECONDS)
+            waiting = await self._steady(found, f"{kind}-{number}", seconds)
+            found.waiting = await self._waiting()
+        # What was taken is stored in the end, however long it took.
+        await asyncio.gather(*waiting)
+        return found
+
+    async def _steady(self, found: Phase, stem: str, seconds: float) -> list[asyncio.Task[None]]:
+        """The calm tenant at its pace for so long; returns what waits for its records to be stored."""
+
+        async def one(number: int) -> None:
+            log_id = f"{stem}-{number}"
+            stored = self._watch.expect(log_id)
+            sent = time.perf_counter()
+            await self._sender.send(log_id)
+            found.accepted.append(time.perf_counter() - sent)
+            found.stored.append(await asyncio.wait_for(stored, 300) - sent)
+
+        began = time.perf_counter()
+        tasks = []
+        for number in range(int(seconds * PER_SECOND)):
+            await asyncio.sleep(max(0.0, began + number / PER_SECOND - time.perf_counter()))
+            tasks.append(asyncio.create_task(one(number)))
+        return tasks
+
+    async def _waiting(self) -> int:
+        progress = await lane_progress(self._stack.rights.broker, STANDARD_LANE)
+        return progress.last - progress.finished
+
+    async def _idle(self) -> None:
+        while await self._waiting():
+            await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
+
+
+async def run(kinds: Sequence[str], seconds: float, rounds: int) -> list[list[Phase]]:
+    limits = {WELL: LimitsSpec(), OVER: LimitsSpec(records_per_second=QUOTA), WITHIN: LimitsSpec()}
+    tenants = [Tenant("default", name, name, TenantSpec(limits=spec)) for name, spec in limits.items()]
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
+        stack = EmbeddedStack(Path(folder), environ=dict(os.environ), tenants=tenants)
+        async with stack:
+            keys = {name: stack.endpoints.tenants[name].key for name in limits}
+            floods = {
+                OVER: job(stack.ingest.port, keys[OVER], TIMES * QUOTA, 100),
+                WITHIN: job(stack.ingest.port, keys[WITHIN], DEFAULT_LIMITS.records_per_second, 500),
+            }
+            sender = Sender(stack.ingest.port, keys[WELL])
+            await sender.open()
+            client = connect(stack.endpoints.mongodb)
+            watch = Watch(client)
+            ready = asyncio.Event()
+            watching = asyncio.create_task(watch.run(ready))
+            await ready.wait()
+            bench = Bench(stack, sender, watch, floods)
+            for kind in kinds:
+                await bench.phase(kind, -1, min(seconds, 2.0))  # first collections, first imports
+            found = [[await bench.phase(kind, number, seconds) for kind in kinds] for number in range(rounds)]
+            watching.cancel()
+            client.close()
+    return found
+
+
+def show(console: Console, kinds: Sequence[str], found: list[list[Phase]]) -> dict[str, list[float]]:
+    """Prints the tables; returns for each kind how much slower than alone the medians of both p99s are."""
+    ratios: dict[str, list[float]] = {}
+    for title, times in (("request to 202", "accepted"), ("request to stored", "stored")):
+        table = Table(title=f"{title}, of the tenant that is calm", title_justify="left")
+        for column in ("phase", "p50", "p99, median of rounds", "to alone", "p99 of each round"):
+            table.add_column(column, justify="left" if column == "phase" else "right")
+        alone = 0.0
+        for place, kind in enumerate(kinds):
+            phases = [one[place] for one in found]
+            p50 = median(quantile(getattr(one, times), 0.5) for one in phases)
+            p99s = [quantile(getattr(one, times), 0.99) for one in phases]
+            alone = alone or median(p99s)
+            ratios.setdefault(kind, []).append(median(p99s) / alone)
+            every = ", ".join(f"{p99 * 1000:.0f}" for p99 in p99s)
+            table.add_row(
+                PHASES[kind],
+                f"{p50 * 1000:.1f} ms",
+                f"{median(p99s) * 1000:.1f} ms",
+                f"{ratios[kind][-1]:.2f}",
+                f"{every} ms",
+            )
+        console.print(table)
+    for place, kind in enumerate(kinds):
+        for number, one in enumerate(found):
+            if (flood := one[place].flood) is not None:
+                answers = ", ".join(f"{status}: {count:,}" for status, count in sorted(flood.records.items()))
+                console.print(
+                    f"round {number + 1}, {PHASES[kind]}: {flood.offered:,.0f} records/s offered,"
+                    f" {flood.per_second('202'):,.0f} accepted ({answers}); {one[place].waiting:,} messages waited"
+                )
+    return ratios
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.fairness", description=__doc__)
+    parser.add_argument("floods", nargs="*", metavar="FLOOD", help=f"{OVER}, {WITHIN}; both if none is named")
+    parser.add_argument("--seconds", type=float, default=8.0, help="length of each phase")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each flood comes")
+    options = parser.parse_args()
+    if unknown := set(options.floods) - {OVER, WITHIN}:
+        parser.error(f"there is no flood {', '.join(sorted(unknown))}; there are {OVER} and {WITHIN}")
+    kinds = [ALONE, *(options.floods or [OVER, WITHIN])]
+    found = asyncio.run(run(kinds, options.seconds, options.rounds))
+    ratios = show(Console(width=None if sys.stdout.isatty() else 160), kinds, found)
+    judged = options.floods or [OVER]
+    return 0 if all(ratio <= MOST for kind in judged for ratio in ratios[kind]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
