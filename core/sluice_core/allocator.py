@@ -13,7 +13,10 @@ KEPT_BYTES = 16 * MIB
 """At the top of the heap, when nothing is in use there."""
 MAPPED_FROM_BYTES = 4 * MIB
 """Larger pieces go back to the system at once: they are rare."""
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+ARENAS = 2
+"""Each keeps that much for itself, and by default there are eight a processor: the database driver's threads, which are
+new after each lost connection, would spread over all of them. Only one thread at a time runs Python anyway."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Parameters of mallopt (malloc.h)."""
 
 
@@ -23,3 +26,4 @@ def tune_allocator() -> None:
     if mallopt is not None:
         mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
         mallopt(_MMAP_THRESHOLD, MAPPED_FROM_BYTES)
+        mallopt(_ARENA_MAX, ARENAS)

@@ -10,6 +10,7 @@ import secrets
 import signal
 from functools import partial
 
+from sluice_core.collector import collect_regularly
 from sluice_core.edge.broker import Broker
 from sluice_core.edge.heartbeats import beat, beat_once
 from sluice_core.edge.pull import Puller
@@ -54,6 +55,7 @@ async def work(settings: WorkerSettings) -> int:
     monitor = Monitor(settings.host, settings.port)
     monitor.is_ready = lambda: view.complete and broker.connected and not stop.is_set()
     turning = asyncio.create_task(_turn(monitor))
+    collecting = asyncio.create_task(collect_regularly())
     running = asyncio.create_task(_run(settings, broker, view, store))
     running.add_done_callback(lambda _: stop.set())
     await stop.wait()
@@ -63,7 +65,7 @@ async def work(settings: WorkerSettings) -> int:
     if isinstance(result, Exception):
         log.error("the worker failed", exc_info=result)
         failed.set()
-    await end(turning)
+    await end(turning, collecting)
     await broker.close()
     store.close()
     monitor.close()
