@@ -10,8 +10,6 @@ and in a process that collects regularly within seconds.
 import asyncio
 import gc
 
-from sluice_core.allocator import trim_allocator
-
 COLLECT_SECONDS = 10.0
 """Each lost connection may leave megabytes; looking takes milliseconds, since what was imported is frozen."""
 _YOUNG, _MIDDLE, _OLD = 20_000, 20, 50
@@ -25,11 +23,7 @@ def tune_collector() -> None:
 
 
 async def collect_regularly() -> None:
-    """Run for ever beside a server whose libraries make cycles, and give back what that frees.
-
-    By counting alone cycles would be found after hours.
-    """
+    """Run for ever beside a server whose libraries make cycles; by counting alone they would be found after hours."""
     while True:
         await asyncio.sleep(COLLECT_SECONDS)
         gc.collect()
-        trim_allocator()
