@@ -44,10 +44,10 @@ async def test_ingest_knows_no_database_and_has_no_service_account(site: Site) -
         assert not [one for one in pod["spec"].get("volumes", []) if "projected" in one or "secret" in one]
 
 
-async def test_workers_have_no_service_account(site: Site, sample: Member) -> None:
-    await post_one_by_one(site, sample, 1)
-    await eventually(lambda: site.pods("worker"), within=SOON, pause=0.5)
-    for pod in await site.pods("worker"):
+async def test_workers_have_no_service_account(site: Site) -> None:
+    await site.tenant("attended", lane="Dedicated", scaling={"minReplicas": 1, "maxReplicas": 1})
+    pods = await eventually(lambda: site.pods("worker"), within=SOON, pause=0.5)
+    for pod in pods:
         assert not [one for one in pod["spec"].get("volumes", []) if "projected" in one]
         assert pod["spec"]["automountServiceAccountToken"] is False
 

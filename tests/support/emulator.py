@@ -36,15 +36,17 @@ class Emulator(k8s.KubernetesEmulator):
             if request.method is kmock.method.PUT:
                 _set(request, "action", enums.action.UPDATE)
             if request.action in {enums.action.CREATE, enums.action.UPDATE}:
-                self._prepare(request)
+                try:
+                    self._prepare(request)
+                except jsonpatch.JsonPatchTestFailed:  # of an object that was changed meanwhile: kopf looks again
+                    return _refusal(422, "Invalid")
             key = (request.resource, request.namespace, request.name)
             if request.action is enums.action.DELETE and key in self._objects and not self._objects[key].deleted:
                 self._objects[key].patch({"metadata": {"resourceVersion": str(next(_numbers))}})
         try:
             return await super()._handle(request)
         except k8s.KubernetesError as error:
-            answer = {"kind": "Status", "apiVersion": "v1", "code": error.status, "reason": error.reason}
-            return web.json_response(answer, status=error.status)
+            return _refusal(error.status, error.reason)
 
     def _prepare(self, request: Any) -> None:
         data = json.loads(request.body)
@@ -100,6 +102,10 @@ def resource(kind: Kind) -> Any:
     """kmock's name of a kind."""
     group, _, version = kind.api.rpartition("/")
     return kmock.resource(group, version, kind.plural)
+
+
+def _refusal(status: int, reason: str | None) -> web.Response:
+    return web.json_response({"kind": "Status", "apiVersion": "v1", "code": status, "reason": reason}, status=status)
 
 
 def _set(request: Any, name: str, value: Any) -> None:
