@@ -1,7 +1,5 @@
 """Tests of the chart run Helm where it is; what could not be tested without it is said at the end."""
 
-import re
-from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,6 +7,7 @@ import yaml
 
 from support.chart import find_program
 from support.cluster import CRD, Cluster, cache_folder, find_binaries, keda_crd, running_cluster
+from support.untested import report, skip
 
 NO_PROGRAM = "the chart's tests need, and do not find,"
 
@@ -40,16 +39,14 @@ def _missing(item: pytest.Item) -> str | None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if (name := _missing(item)) is not None:
-            item.add_marker(pytest.mark.skip(reason=f"{NO_PROGRAM} {name}"))
+            skip(item, NO_PROGRAM, name)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    # From the reports, which also come from other processes.
-    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())]
-    untested = Counter(found[1] for reason in reasons if (found := re.search(rf"{NO_PROGRAM} ([\w-]+)", reason)))
-    if untested:
-        terminalreporter.section("NOT TESTED", red=True)
-        for name, tests in untested.items():
-            terminalreporter.line(f"{tests} tests of the chart did not run: no {name} on PATH or in the cache.")
-        terminalreporter.line("See docs/development.md, Chart.")
+    report(
+        terminalreporter,
+        NO_PROGRAM,
+        lambda tests, name: f"{tests} tests of the chart did not run: no {name} on PATH or in the cache.",
+        "See docs/development.md, Chart.",
+    )

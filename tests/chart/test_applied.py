@@ -6,8 +6,9 @@ Nothing is stored, and there is no kubelet: that the pods run is for a cluster t
 import pytest
 import yaml
 
-from support.chart import CASES, NAMESPACE, REPO, Object, render, run, worker_pod
-from support.cluster import Cluster
+from sluice_operator.kube.client import Object
+from support.chart import CASES, render, run, worker_pod
+from support.cluster import NAMESPACE, REPO, Cluster
 
 pytestmark = pytest.mark.needs("helm", "kube-apiserver")
 

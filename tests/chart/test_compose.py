@@ -20,7 +20,7 @@ from sluice_local.binaries import MONGOD, NATS_SERVER, find
 from sluice_local.ports import free_port
 from sluice_local.process import ChildProcess
 from sluice_worker.settings import WorkerSettings
-from support.chart import REPO
+from support.cluster import REPO
 from support.waiting import eventually
 
 COMPOSE = yaml.safe_load((REPO / "compose.yaml").read_text())

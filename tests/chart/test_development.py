@@ -21,7 +21,8 @@ from sluice_core.tenant import TenantSpec
 from sluice_local.binaries import NATS_SERVER, find
 from sluice_local.nats_server import MAX_PAYLOAD, PERMISSIONS
 from sluice_operator.policy import judge
-from support.chart import REPO, render_text, run
+from support.chart import render_text, run
+from support.cluster import REPO
 
 PASSWORDS = {"ingest": "i-secret", "worker": "w-secret", "operator": "o-secret"}
 SAMPLES = sorted((REPO / "k8s/samples").glob("*.yaml"))

@@ -10,7 +10,8 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from sluice_core import reasons
-from support.chart import CASES, CHART, REPO, find, render
+from support.chart import CASES, CHART, find, render
+from support.cluster import REPO
 
 ALERTS: list[dict[str, Any]] = yaml.safe_load((CHART / "files/alerts.yaml").read_text())
 DASHBOARD = json.loads((CHART / "files/dashboards/sluice.json").read_text())

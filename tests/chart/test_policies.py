@@ -2,7 +2,8 @@
 
 import pytest
 
-from support.chart import CASES, Object, find, render
+from sluice_operator.kube.client import Object
+from support.chart import CASES, find, render
 
 pytestmark = pytest.mark.needs("helm")
 

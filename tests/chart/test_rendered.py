@@ -9,10 +9,11 @@ import yaml
 
 from sluice_core.names import WORKER_USER
 from sluice_ingest.settings import IngestSettings
+from sluice_operator.kube.client import Object
 from sluice_operator.manifests import LaneOwner, Place, read_template, worker_deployment
 from sluice_operator.settings import OperatorSettings
 from sluice_worker.settings import WorkerSettings
-from support.chart import CASES, CHART, Object, containers, env, find, pods, render, render_text, run, worker_pod
+from support.chart import CASES, CHART, containers, env, find, pods, render, render_text, run, worker_pod
 from support.cluster import RULES
 
 pytestmark = pytest.mark.needs("helm")

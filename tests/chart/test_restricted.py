@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from support.chart import CASES, REPO, Object, containers, pods, render, run
+from sluice_operator.kube.client import Object
+from support.chart import CASES, containers, pods, render, run
+from support.cluster import REPO
 
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 

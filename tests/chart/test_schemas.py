@@ -8,8 +8,9 @@ import yaml
 
 from sluice_core.names import STANDARD_LANE
 from sluice_core.tenant import Scaling
+from sluice_operator.kube.client import Object
 from sluice_operator.manifests import LaneOwner, Place, read_template, scaled_object, worker_deployment
-from support.chart import CASES, Object, find, render, render_text, run
+from support.chart import CASES, find, render, render_text, run
 from support.cluster import CRD, REPO, cache_folder
 
 pytestmark = pytest.mark.needs("helm", "kubeconform", "schemas")

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Generator
 
 import pytest
 
-from support.site import NAMESPACE, SAMPLE, TEAMS, Member, Site
+from support.cluster import NAMESPACE
+from support.site import SAMPLE, TEAMS, Member, Site
 
 LINES: list[str] = []
 

@@ -2,8 +2,11 @@
 
 import httpx
 
-from support.shipping import Told, post_one_by_one, verify
-from support.site import NAMESPACE, Member, Site, run
+from support.cluster import NAMESPACE
+from support.commands import command
+from support.ledger import Outcome
+from support.shipping import post_one_by_one, verify
+from support.site import Member, Site
 from support.waiting import eventually
 
 LINE = "User 555-0199 accessed from IP 192.168.1.100"
@@ -42,9 +45,9 @@ async def test_nobody_posts_without_a_key_and_metrics_are_not_for_the_outside(si
 async def test_two_teams_lines_go_to_two_databases(site: Site) -> None:
     members = [await site.tenant(f"apart-{team[-1]}", team) for team in ("sluice-e2e-a", "sluice-e2e-b")]
     books = [await post_one_by_one(site, member, 20) for member in members]
-    assert all(len(book.ids(Told.ACCEPTED)) == 20 for book in books)
+    assert all(len(book.ids(Outcome.ACCEPTED)) == 20 for book in books)
     await verify(site, *books)
 
 
 async def test_helm_test_passes(site: Site) -> None:
-    await run("helm", "test", "sluice", "-n", NAMESPACE, "--timeout", "4m", timeout=300)
+    await command("helm", "test", "sluice", "-n", NAMESPACE, "--timeout", "4m", timeout=300)

@@ -2,8 +2,9 @@
 
 import json
 
+from support.cluster import NAMESPACE
 from support.shipping import post_one_by_one, verify
-from support.site import NAMESPACE, SOON, TEAMS, Member, Site
+from support.site import SOON, TEAMS, Member, Site
 from support.waiting import eventually
 
 OPERATOR = f"system:serviceaccount:{NAMESPACE}:sluice-operator"

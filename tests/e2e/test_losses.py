@@ -2,8 +2,11 @@
 
 import pytest
 
-from support.shipping import NO_ANSWER, Told, shipping, verify
-from support.site import NAMESPACE, SOON, Site
+from support.cluster import NAMESPACE
+from support.ledger import Outcome
+from support.load import NO_ANSWER
+from support.shipping import shipping, verify
+from support.site import SOON, Site
 from support.waiting import eventually
 
 
@@ -13,12 +16,12 @@ async def test_a_server_is_deleted_under_load(site: Site, server: str) -> None:
     async with shipping(site, *members) as books:
 
         async def taken(more: int) -> bool:
-            return all(len(book.ids(Told.ACCEPTED)) >= more for book in books)
+            return all(len(book.ids(Outcome.ACCEPTED)) >= more for book in books)
 
         await eventually(lambda: taken(100), within=SOON, pause=0.2)
         await site.kubectl("delete", "pod", f"{server}-0", "-n", NAMESPACE, "--wait=true")
         await site.rolled_out(f"statefulset/{server}")
-        before = max(len(book.ids(Told.ACCEPTED)) for book in books)
+        before = max(len(book.ids(Outcome.ACCEPTED)) for book in books)
         await eventually(lambda: taken(before + 100), within=SOON, pause=0.2)
     for book in books:
         assert book.answers.keys() <= {"202", "503"}, book.summary()

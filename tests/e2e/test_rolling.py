@@ -2,8 +2,10 @@
 
 import json
 
-from support.shipping import NO_ANSWER, Book, shipping, verify
-from support.site import NAMESPACE, SOON, Site
+from support.cluster import NAMESPACE
+from support.load import NO_ANSWER
+from support.shipping import Book, shipping, verify
+from support.site import SOON, Site
 from support.waiting import eventually
 
 NEXT = "e2e-next"

@@ -9,8 +9,10 @@ import msgspec
 import pytest
 
 from sluice_operator.manifests import lane_object_name
-from support.shipping import Told, post_one_by_one, verify
-from support.site import NAMESPACE, Member, Site
+from support.cluster import NAMESPACE
+from support.ledger import Outcome
+from support.shipping import post_one_by_one, verify
+from support.site import Member, Site
 from support.waiting import eventually
 
 ENVELOPES = 2_000
@@ -81,7 +83,7 @@ async def test_from_none_to_four_workers_and_back_with_everything_stored_once(si
     looking = asyncio.create_task(watch.look())
     try:
         book = await post_one_by_one(site, member, ENVELOPES)
-        assert len(book.ids(Told.ACCEPTED)) == ENVELOPES, book.summary()
+        assert len(book.ids(Outcome.ACCEPTED)) == ENVELOPES, book.summary()
         posted = time.monotonic()
 
         async def enough() -> bool:

@@ -6,8 +6,12 @@ from pathlib import Path
 import yaml
 
 from sluice_operator.manifests import TEMPLATE_HASH, lane_object_name
-from support.shipping import Told, post_one_by_one, shipping, verify
-from support.site import CHART, NAMESPACE, Site, run
+from support.chart import CHART
+from support.cluster import NAMESPACE
+from support.commands import command
+from support.ledger import Outcome
+from support.shipping import post_one_by_one, shipping, verify
+from support.site import Site
 from support.waiting import eventually
 
 
@@ -62,7 +66,7 @@ async def test_uninstalling_keeps_what_tenants_have_and_installing_adopts_it(sit
     members = [await site.tenant("stayed"), await site.tenant("stayed-own", lane="Dedicated")]
     books = [await post_one_by_one(site, member, 20) for member in members]
     await verify(site, *books)
-    await run("helm", "uninstall", "sluice", "-n", NAMESPACE, "--wait", timeout=300)
+    await command("helm", "uninstall", "sluice", "-n", NAMESPACE, "--wait", timeout=300)
 
     async def lanes_are_gone() -> bool:
         return not await site.objects("deployments") and not await site.objects("scaledobjects")
@@ -78,6 +82,6 @@ async def test_uninstalling_keeps_what_tenants_have_and_installing_adopts_it(sit
     assert [await site.ready(member.name) for member in members] == members, "the same ids, keys and addresses"
     for member, book in zip(members, books, strict=True):
         more = await post_one_by_one(site, member, 5)
-        assert len(more.ids(Told.ACCEPTED)) == 5
+        assert len(more.ids(Outcome.ACCEPTED)) == 5
         book.records |= more.records
     await verify(site, *books)

@@ -3,14 +3,13 @@
 Two seeds in a run of all tests, and whatever `--seed` names; tests marked `long` only with `--long`.
 """
 
-import re
-from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
 from support.disks import why_no_disks
 from support.schedule import read_seeds
+from support.untested import report, skip
 
 SHORT = "2,4"
 """Seed 2 noticed whatever was broken on purpose: a 202 before the broker's acknowledgement, an acknowledgement before
@@ -42,19 +41,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left]
     for item in items:
         if item.get_closest_marker("own_disk") and (reason := why_no_disks()) is not None:
-            item.add_marker(pytest.mark.skip(reason=f"{NO_DISKS} {reason}"))
+            skip(item, NO_DISKS, reason)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    # From the reports, which also come from other processes.
-    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())]
-    untested = Counter(found[1] for reason in reasons if (found := re.search(rf"{NO_DISKS} ([^'\"]+)", reason)))
-    if untested:
-        terminalreporter.section("NOT TESTED", red=True)
-        for why, tests in untested.items():
-            terminalreporter.line(f"{tests} tests of power failures and full disks did not run: {NO_DISKS} {why}.")
-        terminalreporter.line("See docs/development.md, Faults.")
+    report(
+        terminalreporter,
+        NO_DISKS,
+        lambda tests, why: f"{tests} tests of power failures and full disks did not run: {NO_DISKS} {why}.",
+        "See docs/development.md, Faults.",
+    )
 
 
 @pytest.fixture

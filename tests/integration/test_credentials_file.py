@@ -14,16 +14,11 @@ from sluice_core.errors import BrokerUnavailable
 from sluice_core.names import lane_stream, lane_subject
 from sluice_local.binaries import NATS_SERVER, find
 from sluice_local.nats_server import PERMISSIONS
+from sluice_local.operator_rights import Login
 from sluice_local.ports import free_port
 from sluice_local.probes import answers_ok
 from sluice_local.process import ChildProcess
 from support.jwt import Identity, account_jwt, credentials_file
-
-
-class Login(NamedTuple):
-    nats_url: str
-    nats_user: str
-    nats_password: str
 
 
 class Place(NamedTuple):

@@ -13,10 +13,10 @@ from support.cluster import (
     running_cluster,
 )
 from support.operating import Rig, rig
+from support.untested import report, skip
 
-NO_SERVER = (
-    "no kube-apiserver, etcd, kube-controller-manager, kubectl and keda.yaml in KUBEBUILDER_ASSETS, on PATH or cached"
-)
+NO_SERVER = "a real API server needs, and there are not,"
+PARTS = "kube-apiserver, etcd, kube-controller-manager, kubectl and keda.yaml in KUBEBUILDER_ASSETS, on PATH or cached"
 
 
 @pytest.fixture(scope="session")
@@ -58,13 +58,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     missing = find_binaries() is None or keda_crd() is None
     for item in items:
         if missing and {"cluster", "stage", "running"} & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.skip(reason=NO_SERVER))
+            skip(item, NO_SERVER, PARTS)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    untested = sum(NO_SERVER in str(report.longrepr) for report in terminalreporter.stats.get("skipped", ()))
-    if untested:
-        terminalreporter.section("NOT TESTED", red=True)
-        terminalreporter.line(f"{untested} tests of the operator on a real API server did not run: {NO_SERVER}.")
-        terminalreporter.line("Only the emulator's and the pure ones did. See docs/operator.md, Tests.")
+    report(
+        terminalreporter,
+        NO_SERVER,
+        lambda tests, parts: f"{tests} tests of the operator on a real API server did not run: no {parts}.",
+        "Only the emulator's and the pure ones did. See docs/operator.md, Tests.",
+    )

@@ -6,14 +6,13 @@ import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-REPO = Path(__file__).resolve().parents[2]
+from sluice_operator.kube.client import Object
+from support.cluster import NAMESPACE, REPO, cache_folder
+
 CHART = REPO / "charts/sluice"
-NAMESPACE = "sluice-system"
-Object = dict[str, Any]
 
 CASES: dict[str, tuple[str, ...]] = {
     "defaults": (),
@@ -30,8 +29,7 @@ CASES: dict[str, tuple[str, ...]] = {
 @cache
 def find_program(name: str) -> Path | None:
     """On the PATH or in the cache of the cluster's own build; None: not there."""
-    cached = Path(os.environ.get("CLUSTER_CACHE") or "~/.cache/sluice-cluster").expanduser() / "bin"
-    found = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), str(cached))))
+    found = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), str(cache_folder() / "bin"))))
     return Path(found) if found else None
 
 

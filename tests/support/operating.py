@@ -5,7 +5,6 @@ one API server.
 """
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -375,9 +374,3 @@ def sample(name: str = "tenant") -> Object:
     path = Path(__file__).resolve().parents[2] / "k8s" / "samples" / f"{name}.yaml"
     document: Object = yaml.safe_load(path.read_text())
     return document
-
-
-def memory_of(pid: int) -> int:
-    """Resident bytes of a process."""
-    fields = Path(f"/proc/{pid}/statm").read_text().split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -10,11 +10,12 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from enum import Enum
 
 import httpx
 import msgspec
 
+from support.ledger import Outcome
+from support.load import NO_ANSWER
 from support.site import Member, Site
 from support.sluice import unique_id
 from support.waiting import eventually
@@ -25,31 +26,22 @@ PAUSE = 0.03
 """Seconds, on average, between a sender's requests: more would load the two cores that all pods share."""
 LARGEST_BATCH = 20
 DRAINED = 240.0
-NO_ANSWER = "none"
-
-
-class Told(Enum):
-    """What a sender knows of a record."""
-
-    ACCEPTED = "accepted"
-    REFUSED = "refused"
-    UNKNOWN = "unknown"
 
 
 class Book(msgspec.Struct):
     """What was sent for one tenant, and what the answers said."""
 
     member: Member
-    records: dict[str, Told] = {}
+    records: dict[str, Outcome] = {}
     answers: Counter[str] = msgspec.field(default_factory=Counter)
 
-    def ids(self, told: Told) -> set[str]:
+    def ids(self, told: Outcome) -> set[str]:
         return {log_id for log_id, what in self.records.items() if what is told}
 
     def summary(self) -> str:
         told = Counter(self.records.values())
         answers = ", ".join(f"{status}: {number}" for status, number in sorted(self.answers.items()))
-        return f"{self.member.id}: {', '.join(f'{one.value} {told[one]}' for one in Told)}; answers {answers}"
+        return f"{self.member.id}: {', '.join(f'{one.value} {told[one]}' for one in Outcome)}; answers {answers}"
 
 
 def text_of(log_id: str) -> str:
@@ -61,11 +53,11 @@ def judge(book: Book, stored: list[tuple[str, str]]) -> list[str]:
     wrong = []
     times = Counter(text for _, text in stored)
     ids = {log_id for log_id, _ in stored}
-    if lost := book.ids(Told.ACCEPTED) - ids:
+    if lost := book.ids(Outcome.ACCEPTED) - ids:
         wrong.append(f"{len(lost)} accepted records are not stored, such as {min(lost)}")
     if twice := [text for text, number in times.items() if number > 1]:
         wrong.append(f"{len(twice)} records are stored twice, such as {twice[0]}")
-    if refused := book.ids(Told.REFUSED) & ids:
+    if refused := book.ids(Outcome.REFUSED) & ids:
         wrong.append(f"{len(refused)} refused records are stored, such as {min(refused)}")
     if strange := ids - book.records.keys():
         wrong.append(f"{len(strange)} records are stored that this tenant never sent, such as {min(strange)}")
@@ -77,7 +69,7 @@ def judge(book: Book, stored: list[tuple[str, str]]) -> list[str]:
 async def post(client: httpx.AsyncClient, url: str, book: Book, number: int) -> None:
     """One request with so many new records."""
     ids = [unique_id("ship") for _ in range(number)]
-    book.records |= dict.fromkeys(ids, Told.UNKNOWN)
+    book.records |= dict.fromkeys(ids, Outcome.UNKNOWN)
     lines = "\n".join(json.dumps({"log_id": log_id, "text": text_of(log_id)}) for log_id in ids)
     headers = {"Authorization": f"Bearer {book.member.key}", "Content-Type": "application/x-ndjson"}
     try:
@@ -88,9 +80,9 @@ async def post(client: httpx.AsyncClient, url: str, book: Book, number: int) -> 
     book.answers[str(answer.status_code)] += 1
     if answer.status_code == 202:
         assert "rejected" not in answer.json(), answer.text
-        book.records |= dict.fromkeys(ids, Told.ACCEPTED)
+        book.records |= dict.fromkeys(ids, Outcome.ACCEPTED)
     elif answer.status_code < 500:
-        book.records |= dict.fromkeys(ids, Told.REFUSED)
+        book.records |= dict.fromkeys(ids, Outcome.REFUSED)
 
 
 @asynccontextmanager
@@ -126,7 +118,7 @@ async def post_one_by_one(site: Site, member: Member, number: int) -> Book:
 async def verify(site: Site, *books: Book) -> None:
     """Wait until every accepted record is stored, or for long enough, and judge."""
     for book in books:
-        wanted = book.ids(Told.ACCEPTED)
+        wanted = book.ids(Outcome.ACCEPTED)
 
         async def stored(book: Book = book, wanted: set[str] = wanted) -> bool:
             return int(await site.read("count", book.member)) >= len(wanted)

@@ -16,14 +16,15 @@ import msgspec
 import yaml
 
 from sluice_core.manifest import API_VERSION, KIND
+from sluice_operator.kube.client import Object
 from sluice_operator.manifests import LANE_LABEL, lane_object_name
+from support.chart import CHART
+from support.cluster import NAMESPACE, REPO
+from support.commands import CommandFailed, command
 from support.waiting import eventually
 
-REPO = Path(__file__).resolve().parents[2]
 READING = Path(__file__).with_name("reading_pod.py").read_text()
-CHART = REPO / "charts/sluice"
 VALUES = str(REPO / "tests/e2e/values.yaml")
-NAMESPACE = "sluice-system"
 TEAMS = ("sluice-e2e-a", "sluice-e2e-b")
 """Namespaces of application teams, made and removed by the tests."""
 SAMPLE = ("default", "team-shop")
@@ -31,12 +32,6 @@ READER = "reader"
 LIMITS = {"recordsPerSecond": 50_000, "bytesPerSecond": 100_000_000, "maxBacklogBytes": 200_000_000}
 SOON = 120.0
 """Generous: a busy machine of two cores starts pods slowly."""
-
-Object = dict[str, Any]
-
-
-class CommandFailed(AssertionError):
-    """A program ended with something else than 0; the message has its last lines."""
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -50,26 +45,6 @@ class Member(msgspec.Struct, frozen=True):
     uri: str
 
 
-async def run(*command: str, stdin: str | None = None, timeout: float = SOON, env: dict[str, str] | None = None) -> str:
-    """What a program prints. Raises CommandFailed."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **(env or {})},
-    )
-    try:
-        out, err = await asyncio.wait_for(process.communicate(None if stdin is None else stdin.encode()), timeout)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        raise CommandFailed(f"{' '.join(command[:6])} took longer than {timeout:g} s") from None
-    if process.returncode:
-        raise CommandFailed(f"{' '.join(command[:8])} ended with {process.returncode}: {err.decode()[-2000:]}")
-    return out.decode()
-
-
 class Site:
     """The cluster that kubectl points at."""
 
@@ -80,20 +55,20 @@ class Site:
     # -- the platform team -------------------------------------------------------------------------------------------
 
     async def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = SOON) -> str:
-        return await run("kubectl", *arguments, stdin=stdin, timeout=timeout)
+        return await command("kubectl", *arguments, stdin=stdin, timeout=timeout)
 
     async def deploy(self, *arguments: str, tag: str = "dev", chart: Path = CHART) -> float:
         """Bring it to what `k8s/deploy.sh` and these arguments of Helm say; returns seconds."""
         began = time.monotonic()
-        command = [str(REPO / "k8s/deploy.sh"), "--values", VALUES, *arguments]
-        await run(*command, env={"TAG": tag, "CHART": str(chart)}, timeout=6 * SOON)
+        env = {"TAG": tag, "CHART": str(chart)}
+        await command(REPO / "k8s/deploy.sh", "--values", VALUES, *arguments, env=env, timeout=6 * SOON)
         return time.monotonic() - began
 
     async def load_images(self, tag: str) -> None:
-        await run(str(REPO / "k8s/cluster.sh"), "load", tag, timeout=15 * SOON)
+        await command(REPO / "k8s/cluster.sh", "load", tag, timeout=15 * SOON)
 
     async def check(self) -> None:
-        await run(str(REPO / "k8s/cluster.sh"), "check")
+        await command(REPO / "k8s/cluster.sh", "check")
 
     async def wipe(self) -> None:
         """Back to an empty cluster: no release, no Tenants, no definition, no data."""
