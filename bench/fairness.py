@@ -22,10 +22,11 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from bench.calm import WELL, Sender, Watch, steadily, watching
 from bench.data import make_lines
 from bench.flood import Job, Result, Stream, flooding
 from bench.load import request
-from bench.neighbour import Sender, Watch
+from bench.quantiles import quantile
 from sluice_core.edge.lanes import lane_progress
 from sluice_core.edge.store import connect
 from sluice_core.limits import DEFAULT_LIMITS
@@ -34,16 +35,12 @@ from sluice_core.tenant import LimitsSpec, Tenant, TenantSpec
 from sluice_local.embedded import EmbeddedStack
 from sluice_local.ports import HOST
 
-WELL = "well"
-"""The calm tenant, by the name that `bench.neighbour` gives it."""
 ALONE, OVER, WITHIN = "alone", "over", "within"
 PHASES = {
     ALONE: "alone",
     OVER: "another at ten times its quota",
     WITHIN: "another within a large quota",
 }
-PER_SECOND = 100
-"""Single-record requests of the calm tenant."""
 QUOTA = 2_000
 """Records a second of the tenant that sends ten times as many."""
 TIMES = 10
@@ -62,11 +59,6 @@ class Phase(msgspec.Struct):
     flood: Result | None = None
     waiting: int = 0
     """Messages in the lane at its end."""
-
-
-def quantile(values: Sequence[float], q: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(int(len(ordered) * q), len(ordered) - 1)]
 
 
 def job(port: int, key: str, per_second: int, batch: int) -> Job:
@@ -123,12 +115,7 @@ class Bench:
             found.accepted.append(time.perf_counter() - sent)
             found.stored.append(await asyncio.wait_for(stored, 300) - sent)
 
-        began = time.perf_counter()
-        tasks = []
-        for number in range(int(seconds * PER_SECOND)):
-            await asyncio.sleep(max(0.0, began + number / PER_SECOND - time.perf_counter()))
-            tasks.append(asyncio.create_task(one(number)))
-        return tasks
+        return [asyncio.create_task(one(number)) async for number in steadily(seconds)]
 
     async def _waiting(self) -> int:
         progress = await lane_progress(self._stack.rights.broker, STANDARD_LANE)
@@ -154,15 +141,11 @@ async def run(kinds: Sequence[str], seconds: float, rounds: int) -> list[list[Ph
             sender = Sender(stack.ingest.port, keys[WELL])
             await sender.open()
             client = connect(stack.endpoints.mongodb)
-            watch = Watch(client)
-            ready = asyncio.Event()
-            watching = asyncio.create_task(watch.run(ready))
-            await ready.wait()
-            bench = Bench(stack, sender, watch, floods)
-            for kind in kinds:
-                await bench.phase(kind, -1, min(seconds, 2.0))  # first collections, first imports
-            found = [[await bench.phase(kind, number, seconds) for kind in kinds] for number in range(rounds)]
-            watching.cancel()
+            async with watching(client) as watch:
+                bench = Bench(stack, sender, watch, floods)
+                for kind in kinds:
+                    await bench.phase(kind, -1, min(seconds, 2.0))  # first collections, first imports
+                found = [[await bench.phase(kind, number, seconds) for kind in kinds] for number in range(rounds)]
             client.close()
     return found
 

@@ -16,6 +16,8 @@ from typing import cast
 import msgspec
 import uvloop
 
+from bench.quantiles import quantile
+
 _PACE_SECONDS = 0.001
 
 
@@ -35,13 +37,13 @@ class Result(msgspec.Struct):
     seconds: float
     statuses: dict[str, int]
     latencies: list[float]
-    """Of every request that began after the warm-up, in seconds, sorted."""
+    """Of every request that began after the warm-up, in seconds."""
 
     def per_second(self, status: int = 202) -> float:
         return self.statuses.get(str(status), 0) / self.seconds
 
     def quantile(self, q: float) -> float:
-        return self.latencies[min(int(len(self.latencies) * q), len(self.latencies) - 1)]
+        return quantile(self.latencies, q)
 
 
 class _Connection(asyncio.Protocol):
@@ -146,7 +148,6 @@ async def run(job: Job) -> Result:
         connections.append(connection)
     await course.pace()
     await asyncio.wait([connection.closed for connection in connections], timeout=job.warmup + job.seconds + 10)
-    course.result.latencies.sort()
     return course.result
 
 

@@ -20,20 +20,16 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from bench.load import request
+from bench.calm import PER_SECOND, WELL, Sender, Watch, steadily, watching
+from bench.quantiles import quantile
 from sluice_core.edge.letters import count_letters
-from sluice_core.edge.store import Client, connect
+from sluice_core.edge.store import connect
 from sluice_core.names import LOGS_COLLECTION, parked_subject, tenant_database
 from sluice_core.tenant import LimitsSpec, Tenant, TenantSpec
 from sluice_local.embedded import EmbeddedStack
-from sluice_local.ports import HOST
 
-SICK, WELL = "sick", "well"
+SICK = "sick"
 PHASES = ("all is well", "unwritable", "coming back")
-PER_SECOND = 100
-"""Single-record requests of each tenant."""
-CONNECTIONS = 16
-"""Of each tenant."""
 MOST = 2.0
 
 
@@ -47,62 +43,7 @@ class Phase(msgspec.Struct):
     """Letters of the sick tenant at its end."""
 
     def quantile(self, q: float) -> float:
-        ordered = sorted(self.seconds)
-        return ordered[min(int(len(ordered) * q), len(ordered) - 1)]
-
-
-class Watch:
-    """When each of the neighbour's records was stored."""
-
-    def __init__(self, client: Client) -> None:
-        self._logs = client[tenant_database(WELL)][LOGS_COLLECTION]
-        self._stored: dict[str, asyncio.Future[float]] = {}
-
-    def expect(self, log_id: str) -> asyncio.Future[float]:
-        return self._stored.setdefault(log_id, asyncio.get_running_loop().create_future())
-
-    async def run(self, ready: asyncio.Event) -> None:
-        async with self._logs.watch(
-            [{"$match": {"operationType": "insert"}}, {"$project": {"documentKey": 1}}]
-        ) as events:
-            await events.try_next()
-            ready.set()
-            async for event in events:
-                self.expect(event["documentKey"]["_id"]).set_result(time.perf_counter())
-
-
-class Sender:
-    """One tenant's shipper: a few connections that are kept, since opening them is not what is measured."""
-
-    def __init__(self, port: int, key: str) -> None:
-        self._port = port
-        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        self._idle: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
-
-    async def open(self) -> None:
-        for _ in range(CONNECTIONS):
-            self._idle.put_nowait(await asyncio.open_connection(HOST, self._port))
-
-    async def send(self, log_id: str) -> None:
-        """Returns when it is accepted."""
-        record = {"log_id": log_id, "text": f"a line from 10.1.2.3, number {log_id}"}
-        message = request("/ingest", msgspec.json.encode(record), self._headers)
-        while (wait := await self._exchange(message)) is not None:
-            await asyncio.sleep(wait)
-
-    async def _exchange(self, message: bytes) -> float | None:
-        """Seconds to wait before the next attempt, None when it was accepted."""
-        reader, writer = await self._idle.get()
-        writer.write(message)
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-        fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
-        body = await reader.readexactly(int(fields["content-length"]))
-        self._idle.put_nowait((reader, writer))
-        if head.startswith("http/1.1 202"):
-            return None
-        if "retry-after" not in fields:
-            raise RuntimeError(body.decode())
-        return float(fields["retry-after"])
+        return quantile(self.seconds, q)
 
 
 async def phase(name: str, seconds: float, stack: EmbeddedStack, senders: Mapping[str, Sender], watch: Watch) -> Phase:
@@ -116,10 +57,8 @@ async def phase(name: str, seconds: float, stack: EmbeddedStack, senders: Mappin
         await senders[WELL].send(log_id)
         found.seconds.append(await asyncio.wait_for(stored, 60) - sent)
 
-    began = time.perf_counter()
     async with asyncio.TaskGroup() as group:
-        for number in range(int(seconds * PER_SECOND)):
-            await asyncio.sleep(max(0.0, began + number / PER_SECOND - time.perf_counter()))
+        async for number in steadily(seconds):
             group.create_task(one(number))
             group.create_task(senders[SICK].send(f"{name}-{number}"))
     found.parked = (await count_letters(stack.rights.broker, parked_subject(SICK))).get(parked_subject(SICK), 0)
@@ -145,24 +84,20 @@ async def run(seconds: float, rounds: int) -> tuple[list[list[Phase]], int, int]
             for sender in senders.values():
                 await sender.open()
             client = connect(stack.endpoints.mongodb)
-            watch = Watch(client)
-            ready = asyncio.Event()
-            watching = asyncio.create_task(watch.run(ready))
-            await ready.wait()
             logs = client[tenant_database(SICK)][LOGS_COLLECTION]
-            await phase("warm-up", seconds, stack, senders, watch)
-            for number in range(rounds):
-                phases = [await phase(f"{PHASES[0]} {number}", seconds, stack, senders, watch)]
-                cure = await revoke(stack)
-                phases.append(await phase(f"{PHASES[1]} {number}", seconds, stack, senders, watch))
-                await cure()
-                phases.append(await phase(f"{PHASES[2]} {number}", seconds, stack, senders, watch))
-                wanted = (1 + 3 * (number + 1)) * int(seconds * PER_SECOND)
-                deadline = time.perf_counter() + 120
-                while (stored := await logs.count_documents({})) < wanted and time.perf_counter() < deadline:
-                    await asyncio.sleep(0.2)
-                found.append(phases)
-            watching.cancel()
+            async with watching(client) as watch:
+                await phase("warm-up", seconds, stack, senders, watch)
+                for number in range(rounds):
+                    phases = [await phase(f"{PHASES[0]} {number}", seconds, stack, senders, watch)]
+                    cure = await revoke(stack)
+                    phases.append(await phase(f"{PHASES[1]} {number}", seconds, stack, senders, watch))
+                    await cure()
+                    phases.append(await phase(f"{PHASES[2]} {number}", seconds, stack, senders, watch))
+                    wanted = (1 + 3 * (number + 1)) * int(seconds * PER_SECOND)
+                    deadline = time.perf_counter() + 120
+                    while (stored := await logs.count_documents({})) < wanted and time.perf_counter() < deadline:
+                        await asyncio.sleep(0.2)
+                    found.append(phases)
             client.close()
     return found, stored, wanted
 
