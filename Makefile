@@ -82,7 +82,8 @@ TAG ?= dev
 PYTHON_IMAGE ?= python:3.11-slim-bookworm
 images: ## Build the three images as sluice-PART:dev
 	for part in ingest worker operator; do \
-	  $(DOCKER) build --target $$part --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) -t sluice-$$part:$(TAG) . || exit 1; \
+	  $(DOCKER) build --target $$part --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg REVISION=$(TAG) \
+	    -t sluice-$$part:$(TAG) . || exit 1; \
 	done
 
 # k8s/cluster.sh says whose cluster it is: kind's, or that of scripts which need no containers around the node.

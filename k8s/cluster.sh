@@ -74,13 +74,12 @@ up_kind() {
 }
 
 load() {
+  own || make -s -C "$root" images TAG="$1" PYTHON_IMAGE="$python_image" >&2
   for part in ingest worker operator; do
     if own; then
       "$scripts/build-image" "sluice-$part:$1" "$root" --target "$part" --build-arg "PYTHON_IMAGE=$python_image" \
         --build-arg "REVISION=$1" >&2
     else
-      docker build --quiet --target "$part" --build-arg "PYTHON_IMAGE=$python_image" --build-arg "REVISION=$1" \
-        -t "sluice-$part:$1" "$root" >&2
       kind load docker-image --name sluice "sluice-$part:$1" >&2
     fi
   done
