@@ -74,6 +74,21 @@ class Stand:
             f"CONSUMER.PAUSE.{lane_stream(STANDARD_LANE)}.{WORKERS}", {"pause_until": until.isoformat()}
         )
 
+    async def release(self) -> None:
+        """Hold it no longer; returns when the first message has been handed out.
+
+        A request of a worker that the broker got while the lane was held wakes nobody up; its next one, after up to two
+        seconds, does.
+        """
+        before = await self._handed_out()
+        await self.hold(False)
+        while await self._handed_out() == before:
+            await asyncio.sleep(0.001)
+
+    async def _handed_out(self) -> int:
+        info = await self.stack.rights.broker.api(f"CONSUMER.INFO.{lane_stream(STANDARD_LANE)}.{WORKERS}")
+        return int(info["delivered"]["consumer_seq"])
+
     async def waiting(self) -> int:
         """Messages in the lane."""
         info = await self.stack.rights.broker.api(f"STREAM.INFO.{lane_stream(STANDARD_LANE)}")

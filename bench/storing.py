@@ -50,7 +50,7 @@ async def drain(stand: Stand, workers: int = 1) -> tuple[float, dict[str, float]
     await stand.hold(True)
     async with stand.workers(workers):
         used = spent(stand.pids)
-        await stand.hold(False)
+        await stand.release()
         start = time.perf_counter()
         while await stand.waiting():
             await asyncio.sleep(_LOOK_SECONDS)
@@ -133,7 +133,7 @@ async def _shrink(stand: Stand) -> float:
     before = await stand.stored()
     await stand.hold(True)
     async with stand.workers(1):
-        await stand.hold(False)
+        await stand.release()
         start = time.perf_counter()
         while await stand.waiting() > _FEW_MESSAGES:
             await asyncio.sleep(_LOOK_SECONDS)

@@ -1,7 +1,7 @@
 """Python's cyclic garbage collector, told about servers that make many short-lived objects.
 
 By default it runs after every 700 new containers and, now and then, walks everything the process ever imported; that
-took up to a third of the time of a busy worker. What Sluice makes for a request or a window has no cycles worth
+took up to a third of the time of a busy worker. What Sluice makes for a request or a batch has no cycles worth
 hurrying for. Libraries have: the database driver's note of a retried write and the error that it retried hold each
 other, and with them every document of the batch. Invariant: the collector stays on, so a cycle is only found later,
 and in a process that collects regularly within seconds.

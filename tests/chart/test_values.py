@@ -114,7 +114,7 @@ def test_the_schema_refuses_what_it_does_not_know_at_every_level() -> None:
             "image.pullPolicy=Sometimes",
             "at '/image/pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'",
         ),
-        ("worker.settings.parallelWindows=17", "at '/worker/settings/parallelWindows': maximum: got 17, want 16"),
+        ("worker.settings.parallelWrites=65", "at '/worker/settings/parallelWrites': maximum: got 65, want 64"),
         ("nats.url=nats://user:secret@host", "at '/nats/url'"),
         ("operator.settings.driftSeconds=61", "at '/operator/settings/driftSeconds'"),
         ("ingest.terminationGracePeriodSeconds=25", "ingest.terminationGracePeriodSeconds must exceed"),

@@ -18,7 +18,7 @@ from support.waiting import eventually
 ENVELOPES = 2_000
 WORKERS = 4
 SLOW = "worker.settings.simulatedSecondsPerChar=0.6"
-"""About 27 s for each of these records, a window of them at a time."""
+"""About 27 s for each of these records, as many at a time as a worker holds."""
 
 
 class Moment(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ LAST = ("test_held_records", "test_secrecy")
 """These judge what happened meanwhile: the longer ago they began, the less they have to wait."""
 
 IDLE_LANES = [
-    f"t-idle-{purpose}" for purpose in ("full", "again", "older", "window", "late", "floor", "backlog", "moved")
+    f"t-idle-{purpose}" for purpose in ("full", "again", "older", "together", "late", "floor", "backlog", "moved")
 ]
 """Lanes of tenants with these ids get no worker until their test starts one."""
 

@@ -103,8 +103,8 @@ async def test_one_id_twice_in_one_batch_is_one_document_the_later_one(
     await ledger.check()
 
 
-async def test_one_id_in_many_messages_of_one_window_is_one_document(sluice: Sluice, ledger: Ledger) -> None:
-    tenant = await sluice.tenant("idle-window", exactly=True, lane="Dedicated")
+async def test_one_id_in_many_messages_at_once_is_one_document(sluice: Sluice, ledger: Ledger) -> None:
+    tenant = await sluice.tenant("idle-together", exactly=True, lane="Dedicated")
     texts = [line() for _ in range(10)]
     for text in texts:
         await ledger.send(tenant, [{"log_id": "x", "text": text}, {"log_id": f"own {text[-5:]}", "text": line()}])

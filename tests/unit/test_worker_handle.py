@@ -1,4 +1,6 @@
-"""What a window means: versions, verdicts, and groups by delay."""
+"""What a message means: versions, verdicts, and groups by delay."""
+
+import tracemalloc
 
 import pytest
 from hypothesis import example, given
@@ -65,10 +67,6 @@ def test_a_message_that_is_no_envelope_is_one_thing_to_settle(payload: bytes) ->
         assert items(message) == []
 
 
-def test_the_size_of_a_message_is_its_bytes() -> None:
-    assert Message(delivery(b"12345")).size == 5
-
-
 @pytest.mark.parametrize(
     ("known", "confirmed", "verdict"),
     [
@@ -105,3 +103,23 @@ def test_records_are_grouped_by_how_long_they_are_held_in_their_order(lengths: l
 def test_the_delay_counts_characters_not_bytes() -> None:
     [(_, batch)] = items(Message(delivery(envelope(submission(Record(None, "日本"))))))
     assert list(by_delay(batch, 1.0)) == [2.0]
+
+
+@pytest.mark.parametrize(
+    ("length", "records", "submissions"), [(1, 2000, 1), (108, 1000, 2), (108, 1, 1000), (10_000, 10, 2)]
+)
+def test_a_message_takes_about_as_much_memory_as_it_says(length: int, records: int, submissions: int) -> None:
+    texts = [f"{number:0{length}}" for number in range(records)]
+    payload = envelope(*(submission(*(Record(None, text) for text in texts)) for _ in range(submissions)))
+    tracemalloc.start()
+    try:
+        held: list[object] = []
+        said = 0
+        for sequence in range(1_000_000, 1_000_003):
+            message = Message(delivery(bytes(bytearray(payload)), sequence))
+            held += [message, items(message)]
+            said += message.size
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert 0.5 * said < taken < 1.15 * said

@@ -9,6 +9,7 @@ from sluice_core.errors import StoreUnavailable
 from sluice_core.limits import MIB
 from sluice_core.tenant import RedactionConfig
 from sluice_worker.in_flight import HEARTBEAT_SECONDS
+from sluice_worker.loop import WRITES_PER_TENANT
 from unit.fakes import config, delivery, submission
 from unit.virtual import now, settle
 from unit.worker_rig import Worker, part, work
@@ -49,7 +50,7 @@ def test_a_message_is_acknowledged_only_after_every_tenants_part_is_stored() -> 
     work(scenario)
 
 
-def test_messages_of_one_window_are_written_together_and_acknowledged_each() -> None:
+def test_messages_that_arrive_together_are_written_together_and_acknowledged_each() -> None:
     async def scenario(worker: Worker) -> None:
         worker.send(1, part("a"), pending=2)
         worker.send(2, part("b"), pending=1)
@@ -165,7 +166,7 @@ def test_an_unreadable_message_becomes_a_dead_letter_and_is_acknowledged_after_i
     work(scenario)
 
 
-def test_an_unreadable_message_does_not_keep_its_window_from_being_stored() -> None:
+def test_an_unreadable_message_does_not_keep_others_from_being_stored() -> None:
     async def scenario(worker: Worker) -> None:
         worker.lane.put(delivery(b"\xc1", 1, pending=1))
         worker.send(2, part("a"))
@@ -265,7 +266,7 @@ def test_records_of_an_earlier_provisioning_are_discarded() -> None:
     work(scenario)
 
 
-def test_a_tenant_made_anew_during_a_window_inherits_nothing_and_loses_nothing() -> None:
+def test_a_tenant_made_anew_meanwhile_inherits_nothing_and_loses_nothing() -> None:
     async def scenario(worker: Worker) -> None:
         worker.view.on_confirm = lambda: worker.view.set(config(uid="u2", revision=9))
         worker.send(1, part("old", uid="u1"), part("new", uid="u2"))
@@ -306,19 +307,19 @@ def test_a_held_record_is_stored_after_its_own_time() -> None:
     work(scenario, seconds_per_char=0.05)
 
 
-def test_no_more_bytes_are_pulled_than_allowed() -> None:
+def test_no_more_is_held_than_allowed() -> None:
     async def scenario(worker: Worker) -> None:
         release = asyncio.Event()
         worker.store.pause = release.wait  # type: ignore[assignment]
         for sequence in range(1, 9):
             worker.send(sequence, part(str(sequence), text="x" * MIB))
         await asyncio.sleep(5)
-        assert worker.lane.queue.qsize() == 4
+        assert worker.lane.queue.qsize() == 6, "each is there twice, as a message and as a text"
         release.set()
         await asyncio.sleep(1)
         assert len(worker.lane.acknowledged) == 8
 
-    work(scenario, in_flight_bytes=4 * MIB, parallel_windows=16)
+    work(scenario, in_flight_bytes=4 * MIB)
 
 
 def test_a_worker_that_stops_finishes_what_is_being_written() -> None:
@@ -362,13 +363,18 @@ def test_a_worker_that_stops_gives_back_what_is_held_at_once() -> None:
     work(scenario, seconds_per_char=1.0)
 
 
-def test_a_worker_that_stops_gives_back_a_window_it_was_still_pulling() -> None:
+def test_a_worker_that_stops_gives_back_what_still_waits_for_its_turn() -> None:
     async def scenario(worker: Worker) -> None:
-        worker.send(1, part("a"), pending=5)
-        await settle()
+        worker.store.pause = lambda: asyncio.sleep(2)
+        for sequence in range(1, 11):
+            worker.send(sequence, part(str(sequence)))
+            await settle()
+        started = now()
         await worker.stop()
-        assert worker.lane.given_back == [1]
-        assert worker.lane.acknowledged == []
+        begun = WRITES_PER_TENANT + 1
+        assert now() - started == pytest.approx(4), "one was prepared and waited for a place"
+        assert sorted(worker.lane.acknowledged) == list(range(1, begun + 1))
+        assert sorted(worker.lane.given_back) == list(range(begun + 1, 11))
 
     work(scenario)
 
@@ -385,7 +391,7 @@ def test_after_the_broker_was_away_the_worker_goes_on() -> None:
     work(scenario)
 
 
-def test_a_bug_in_one_window_does_not_stop_the_worker() -> None:
+def test_a_bug_in_one_turn_does_not_stop_the_worker() -> None:
     async def scenario(worker: Worker) -> None:
         worker.store.faults = [RuntimeError("a bug")]
         worker.send(1, part("a"))
@@ -400,13 +406,13 @@ def test_a_bug_in_one_window_does_not_stop_the_worker() -> None:
 
 
 def test_what_one_tenant_cannot_be_rid_of_keeps_nobody_behind_it() -> None:
-    """No time passes: two of its writes hang, and of all that waits for them no window waits."""
+    """No time passes: its write hangs, and nobody else waits for what waits for that."""
 
     async def scenario(worker: Worker) -> None:
         release = asyncio.Event()
 
         async def pause() -> None:
-            if len(worker.store.calls) <= 2:  # those of the first, who may make two at once
+            if len(worker.store.calls) <= WRITES_PER_TENANT:  # those of the first
                 await release.wait()
 
         worker.store.pause = pause

@@ -247,7 +247,6 @@ class _World:
             Preparation(PREPARERS, None),
             LetterWriter(cast("Any", self.letters)),
             in_flight_bytes=4 * MIB,
-            parallel_windows=3,
             parallel_writes=4,
             seconds_per_char=0.0,
         )

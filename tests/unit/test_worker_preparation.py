@@ -10,9 +10,11 @@ import pytest
 
 from sluice_core.envelope import Record
 from sluice_core.reasons import CRASHED_WORKER
+from sluice_core.tenant import TenantConfig
 from sluice_core.version import Version
 from sluice_redact import Redactor
 from sluice_worker.breadcrumb import NOTE_RECORDS, Breadcrumb, open_breadcrumb
+from sluice_worker.documents import Prepared
 from sluice_worker.handle import Item, Message, items
 from sluice_worker.preparation import SLICE_RECORDS, Preparation
 from sluice_worker.sink import Outcome
@@ -101,9 +103,38 @@ def test_others_get_their_turn_while_a_large_batch_is_prepared() -> None:
         prepared = await preparation.prepare_in_slices(config(), batch, _STARTED)
         task.cancel()
         assert [one.item for one in prepared] == batch
-        assert len(turns) == 3
+        assert len(turns) == 4, "between the slices, and before what comes after them"
 
     run(main())
+
+
+def test_in_no_round_of_the_event_loop_is_more_than_one_slice_prepared_whoever_they_are() -> None:
+    class Counted(Preparation):
+        def prepare(self, config: TenantConfig, batch: list[Item], started: datetime) -> list[Prepared]:
+            slices.append((rounds, config.tenant_id))
+            return super().prepare(config, batch, started)
+
+    slices: list[tuple[int, str]] = []
+    rounds = 0
+
+    async def main() -> None:
+        async def count() -> None:
+            nonlocal rounds
+            while True:
+                rounds += 1
+                await asyncio.sleep(0)
+
+        preparation = Counted(PREPARERS, None)
+        large = _batch(*map(str, range(5 * SLICE_RECORDS)))
+        counting = asyncio.create_task(count())
+        await asyncio.gather(
+            *(preparation.prepare_in_slices(config(name), large, _STARTED) for name in ("acme", "beta", "gamma"))
+        )
+        counting.cancel()
+
+    run(main())
+    assert len({number for number, _ in slices}) == len(slices) == 15
+    assert [name for _, name in slices] == ["acme", "beta", "gamma"] * 5, "each in turn"
 
 
 def test_a_good_batch_is_prepared_in_one_go(process: _Process) -> None:

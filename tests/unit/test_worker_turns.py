@@ -1,15 +1,16 @@
-"""What waits for a tenant's turn goes together, and everybody learns of the end of it."""
+"""What waits for a tenant's turn goes together, as much as may, in the order in which it came."""
 
-import asyncio
-from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
-import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sluice_core.envelope import Record
 from sluice_worker.handle import Item, Message, items
-from sluice_worker.turns import MOST_RECORDS, Begin, Turns
+from sluice_worker.turns import MOST_RECORDS, Turns
 from unit.fakes import delivery, envelope, submission
-from unit.virtual import run, settle
+
+_NOW = datetime(2026, 11, 25, tzinfo=UTC)
 
 
 def _items(sequence: int, count: int = 1) -> list[Item]:
@@ -17,128 +18,74 @@ def _items(sequence: int, count: int = 1) -> list[Item]:
     return [item for _, part in items(message) for item in part]
 
 
-class _Desk:
-    """Stores one turn at a time, each when it is told to."""
-
-    def __init__(self) -> None:
-        self.failed: list[list[Item]] = []
-        self.turns: Turns[str] = Turns(self.failed.append)
-        self.places = asyncio.Semaphore(1)
-        self.open = asyncio.Event()
-        self.stored: list[Sequence[Item]] = []
-        self.broken = False
-
-    async def store(self, begin: Begin) -> None:
-        async with self.places:
-            batch = begin()
-            await self.open.wait()
-            if self.broken:
-                raise RuntimeError("a bug")
-            self.stored.append(batch)
-
-    def take(self, key: str, batch: list[Item]) -> asyncio.Task[None]:
-        return asyncio.create_task(self.turns.take(key, batch, self.store))
-
-
-def test_alone_a_batch_is_stored_at_once() -> None:
-    async def main() -> None:
-        desk = _Desk()
-        desk.open.set()
-        batch = _items(1)
-        await desk.turns.take("acme", batch, desk.store)
-        assert desk.stored == [batch]
-
-    run(main())
-
-
-def test_what_comes_while_a_turn_waits_joins_it_and_what_has_begun_is_left_alone() -> None:
-    async def main() -> None:
-        desk = _Desk()
-        first, second, third = (_items(number) for number in (1, 2, 3))
-        tasks = [desk.take("acme", first)]
-        await settle()  # it has its place
-        tasks += [desk.take("acme", second), desk.take("acme", third)]
-        await settle()
-        assert not any(task.done() for task in tasks)
-        desk.open.set()
-        await asyncio.gather(*tasks)
-        assert desk.stored == [first, [*second, *third]]
-
-    run(main())
+def test_the_first_batch_calls_for_a_turn_and_what_comes_before_it_begins_joins_it() -> None:
+    turns = Turns[str]()
+    first, second, third = (_items(number) for number in (1, 2, 3))
+    assert turns.add("acme", first, _NOW)
+    assert not turns.add("acme", second, _NOW)
+    assert turns.begin("acme").items == [*first, *second]
+    assert turns.add("acme", third, _NOW), "what has begun is joined by nothing more"
+    assert turns.begin("acme").items == third
 
 
 def test_tenants_do_not_join_each_other() -> None:
-    async def main() -> None:
-        desk = _Desk()
-        tasks = [desk.take(key, _items(number)) for number, key in enumerate(("acme", "beta", "gamma"))]
-        desk.open.set()
-        await asyncio.gather(*tasks)
-        assert [len(batch) for batch in desk.stored] == [1, 1, 1]
-
-    run(main())
+    turns = Turns[str]()
+    batches = {key: _items(number) for number, key in enumerate(("acme", "beta", "gamma"))}
+    assert [turns.add(key, batch, _NOW) for key, batch in batches.items()] == [True] * 3
+    for key, batch in batches.items():
+        assert turns.begin(key).items == batch
 
 
-def test_a_full_turn_takes_no_more() -> None:
-    async def main() -> None:
-        desk = _Desk()
-        sizes = (1, MOST_RECORDS - 1, 1, 1)
-        tasks = []
-        for number, size in enumerate(sizes, 1):
-            tasks.append(desk.take("acme", _items(number, size)))
-            await settle()
-        tasks.append(desk.take("acme", _items(9, MOST_RECORDS)))
-        await settle()
-        desk.open.set()
-        await asyncio.gather(*tasks)
-        assert [len(batch) for batch in desk.stored] == [1, MOST_RECORDS, 1, MOST_RECORDS]
-
-    run(main())
+def test_a_turn_began_to_wait_when_the_first_of_it_did() -> None:
+    turns = Turns[str]()
+    later = _NOW + timedelta(seconds=1)
+    turns.add("acme", _items(1, MOST_RECORDS), _NOW)
+    turns.add("acme", _items(2), later)
+    assert turns.begin("acme").since == _NOW
+    assert turns.begin("acme").since == later
 
 
-def test_of_a_turn_that_fails_everybodys_records_are_given_up_once() -> None:
-    async def main() -> None:
-        desk = _Desk()
-        desk.broken = True
-        first, second, third = (_items(number) for number in (1, 2, 3))
-        tasks = [desk.take("acme", first)]
-        await settle()
-        tasks += [desk.take("acme", second), desk.take("acme", third)]
-        await settle()
-        desk.open.set()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [isinstance(result, RuntimeError) for result in results] == [True, True, False]
-        assert desk.failed == [first, [*second, *third]]
-
-    run(main())
+def test_what_does_not_fit_waits_for_another_turn_that_is_called_for_by_the_one_before() -> None:
+    turns = Turns[str]()
+    batch = _items(1, 2 * MOST_RECORDS + 1)
+    turns.add("acme", batch, _NOW)
+    found = [turns.begin("acme") for _ in range(3)]
+    assert [len(turn.items) for turn in found] == [MOST_RECORDS, MOST_RECORDS, 1]
+    assert [turn.more for turn in found] == [True, True, False]
+    assert [item for turn in found for item in turn.items] == batch
 
 
-def test_after_a_failure_turns_go_on() -> None:
-    async def main() -> None:
-        desk = _Desk()
-        desk.open.set()
-        desk.broken = True
-        with pytest.raises(RuntimeError):
-            await desk.turns.take("acme", _items(1), desk.store)
-        desk.broken = False
-        batch = _items(2)
-        await desk.turns.take("acme", batch, desk.store)
-        assert desk.stored == [batch]
-
-    run(main())
+def test_what_is_forgotten_leaves_an_empty_turn_and_a_clean_table() -> None:
+    turns = Turns[str]()
+    turns.add("acme", _items(1), _NOW)
+    turns.forget()
+    assert turns.begin("acme") == ([], None, False)
+    assert turns.add("acme", _items(2), _NOW)
 
 
-def test_whoever_waits_for_a_turn_that_is_cancelled_does_not_wait_for_ever() -> None:
-    async def main() -> None:
-        desk = _Desk()
-        tasks = [desk.take("acme", _items(1))]
-        await settle()
-        tasks += [desk.take("acme", _items(2)), desk.take("acme", _items(3))]
-        await settle()
-        tasks[1].cancel()
-        await asyncio.wait(tasks[1:], timeout=1)
-        assert tasks[1].cancelled()
-        assert tasks[2].done()
-        desk.open.set()
-        await tasks[0]
+@given(st.lists(st.one_of(st.integers(1, 2000), st.none()), max_size=40))
+def test_every_record_has_one_turn_and_of_who_waits_one_turn_is_called_for(steps: list[int | None]) -> None:
+    """A number adds so many records, None begins the turn that was called for."""
+    turns = Turns[str]()
+    added: list[Item] = []
+    begun: list[Item] = []
+    called = 0
 
-    run(main())
+    def begin() -> None:
+        nonlocal called
+        turn = turns.begin("acme")
+        called += turn.more - 1
+        begun.extend(turn.items)
+        assert 0 < len(turn.items) <= MOST_RECORDS
+
+    for number, step in enumerate(steps):
+        if step is not None:
+            batch = _items(number, step)
+            called += turns.add("acme", batch, _NOW)
+            added += batch
+        elif called:
+            begin()
+        assert called == (len(begun) < len(added))
+    while called:
+        begin()
+    assert begun == added

@@ -61,7 +61,6 @@ class Worker:
         self.finished: list[Message] = []
         defaults = {
             "in_flight_bytes": 64 * MIB,
-            "parallel_windows": 3,
             "parallel_writes": 16,
             "seconds_per_char": 0.0,
             "breadcrumb": None,

@@ -1,4 +1,4 @@
-"""What a window means: pure, from messages to batches of one tenant each.
+"""What a message means: pure, from messages to batches of one tenant each.
 
 Invariant: every record of every message ends in exactly one batch or one verdict, so a message is acknowledged only
 when all of it has been decided.
@@ -13,21 +13,24 @@ from sluice_core.envelope import Envelope, Submission, decode_envelope
 from sluice_core.tenant import TenantConfig
 from sluice_core.version import Version
 
+_RECORD_BYTES = 320
+_SUBMISSION_BYTES = 640
+"""What a record and a submission take beside their text, measured: of the shortest lines a dozen times the message."""
+
 
 class Message:
     """A delivered message and how many of its parts are not settled yet."""
 
-    __slots__ = ("delivery", "envelope", "unsettled")
+    __slots__ = ("delivery", "envelope", "size", "unsettled")
 
     def __init__(self, delivery: Delivery) -> None:
         self.delivery = delivery
         self.envelope = read_envelope(delivery.payload)
-        self.unsettled = 1 if self.envelope is None else sum(len(part.records) for part in self.envelope.submissions)
-
-    @property
-    def size(self) -> int:
-        """Bytes of the message."""
-        return len(self.delivery.payload)
+        submissions = [] if self.envelope is None else self.envelope.submissions
+        self.unsettled = 1 if self.envelope is None else sum(len(part.records) for part in submissions)
+        # Every text is there twice: in the message, and by itself.
+        self.size = 2 * len(delivery.payload) + _RECORD_BYTES * self.unsettled + _SUBMISSION_BYTES * len(submissions)
+        """About the bytes of memory that it takes until it is finished."""
 
     def volumes(self) -> list[tuple[str, int]]:
         """Bytes of each submission, by tenant."""

@@ -14,7 +14,6 @@ from sluice_core.edge.pull import Delivery
 from sluice_core.errors import BrokerUnavailable
 from sluice_worker import metrics
 from sluice_worker.handle import Message
-from sluice_worker.window import Source
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +24,12 @@ PUT_OFF_SECONDS = 30.0
 """Until a message comes again of which a part can be set aside nowhere."""
 
 
-class Lane(Source, Protocol):
+class Lane(Protocol):
     """The lane's consumer."""
+
+    async def next(self, timeout: float, *, batch: int, max_bytes: int) -> Delivery | None:
+        """The next message, asking for up to `batch` of so many bytes together; None when none came in time."""
+        ...
 
     async def acknowledge(self, delivery: Delivery) -> None:
         """Finish a message."""
@@ -46,12 +49,12 @@ class Lane(Source, Protocol):
 
     @property
     def waiting(self) -> tuple[Delivery, ...]:
-        """Pulled and in no window yet."""
+        """Arrived and not handed out yet."""
         ...
 
 
 class InFlight:
-    """The messages of one worker on one lane, at most about `most_bytes` of them."""
+    """The messages of one worker on one lane, at most about `most_bytes` of memory."""
 
     def __init__(self, lane: Lane, most_bytes: int, on_finished: Callable[[Message], None] = lambda _: None) -> None:
         """`on_finished` is called for each message that was acknowledged."""
@@ -121,7 +124,7 @@ class InFlight:
             await self._lane.put_off(message.delivery, PUT_OFF_SECONDS)
 
     async def heartbeat(self) -> None:
-        """Keep telling the broker that all of them are being worked on, those no window has taken yet included."""
+        """Keep telling the broker that all of them are being worked on, those not handed out yet included."""
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             try:

@@ -1,10 +1,10 @@
 """The worker's loop: time, redelivery and patience, around the pure parts.
 
-It pulls a window, hands each tenant's part to its database, and acknowledges a message when all of it is settled. What
-a tenant sent faster than it is written waits here, so that others find their way past it as far as the bytes in flight
-reach. A tenant whose database refuses is parked, so that it holds nobody else; MongoDB being away is waited out, with
-signs of life to the broker. Invariant: an acknowledgement is sent only after every record of the message has its
-outcome.
+It takes what the lane has as far as its bytes in flight reach, hands each tenant's part to that tenant's turns, and
+acknowledges a message when all of it is settled. What a tenant sent faster than it is written waits here, and lets pass
+what is behind it. A tenant whose database refuses is parked, so that it holds nobody else; MongoDB being away is waited
+out, with signs of life to the broker. Invariant: an acknowledgement is sent only after every record of the message has
+its outcome.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from functools import partial
 from typing import Protocol
 
 from sluice_core.errors import BrokerUnavailable
+from sluice_core.limits import MIB
 from sluice_worker import metrics
 from sluice_worker.aside import Aside
 from sluice_worker.circuit import Circuits
@@ -30,17 +31,22 @@ from sluice_worker.settling import Settling
 from sluice_worker.sink import Outcome, Store
 from sluice_worker.slots import Slots
 from sluice_worker.tenant_writer import CONFIRM_SECONDS, TenantWriter, View
-from sluice_worker.turns import MOST_RECORDS, Begin, Turns
-from sluice_worker.window import pull_window
+from sluice_worker.turns import Turns
 
 log = logging.getLogger(__name__)
 
-WINDOW_SECONDS = 0.25
-"""A window that takes longer no longer keeps the next one from being pulled; bytes in flight remain bounded."""
-WRITES_PER_TENANT = 2
+WRITES_PER_TENANT = 1
+"""A second one gained nothing, and made others wait for longer: it would keep both cores of a small machine busy."""
 _PREPARED_PER_TENANT = WRITES_PER_TENANT + 1
 """One more is prepared while those are written; not all, since a prepared record takes several times its room."""
+_IDLE_SECONDS = 1.0
 _PAUSE_SECONDS = 0.5
+_BEGUN_RECORDS = 256
+"""Begun without a pause: about a millisecond. More than are prepared between two pauses, so that what is behind a flood
+is soon seen, and turns become large."""
+_PULL_MESSAGES = 256
+_LEAST_PULL_BYTES = 4 * MIB
+"""At least the largest message, or the broker would answer that nothing fits."""
 
 Batch = tuple[str, str]
 """A tenant id and which provisioning of it."""
@@ -66,7 +72,6 @@ class Loop:
         letters: LetterWriter,
         *,
         in_flight_bytes: int,
-        parallel_windows: int,
         parallel_writes: int,
         seconds_per_char: float,
         on_finished: Callable[[Message], None] = lambda _: None,
@@ -82,10 +87,10 @@ class Loop:
         self._circuits = Circuits()
         self._writer = TenantWriter(store, view, self._health, self._circuits)
         self._seconds_per_char = seconds_per_char
-        self._windows = asyncio.Semaphore(parallel_windows)
         self._prepared = Slots(2 * parallel_writes, _PREPARED_PER_TENANT)
         self._writes = Slots(parallel_writes, WRITES_PER_TENANT)
-        self._turns = Turns[Batch](self._give_up)
+        self._hands = Slots(2 * parallel_writes, 1)
+        self._turns = Turns[Batch]()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -103,22 +108,23 @@ class Loop:
         """Pull and process until cancelled; what is in flight then goes on, see `stop`."""
         watching = [asyncio.create_task(self._health.watch()), asyncio.create_task(self._in_flight.heartbeat())]
         try:
+            begun = 0
             while True:
-                await self._windows.acquire()
-                window: list[Message] = []
-                try:
-                    window = await self._pull()
-                finally:
-                    if not window:
-                        self._windows.release()
-                if window:
-                    self._spawn(partial(self._process, window), window)
+                message = await self._pull()
+                if message is None:
+                    continue
+                begun += message.unsettled
+                self._begin_message(message)
+                if begun >= _BEGUN_RECORDS:
+                    begun = 0
+                    await asyncio.sleep(0)
         finally:
             for task in watching:
                 task.cancel()
 
     async def stop(self, timeout: float) -> None:
-        """After `run` was cancelled: let writes finish for `timeout` seconds and give back what is not finished."""
+        """After `run` was cancelled: let turns finish for `timeout` seconds and give back what is not finished."""
+        self._turns.forget()
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout
         while self._tasks and (left := deadline - clock()) > 0:
@@ -131,57 +137,48 @@ class Loop:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._in_flight.give_back()
 
-    async def _pull(self) -> list[Message]:
+    async def _pull(self) -> Message | None:
         room = await self._in_flight.room()
-        window: list[Message] = []
         try:
-            await pull_window(self._lane, room, window)
+            # What is asked for may take several times its bytes, but only as much of it is begun as there is room for.
+            most_bytes = max(room // 4, _LEAST_PULL_BYTES)
+            delivery = await self._lane.next(_IDLE_SECONDS, batch=_PULL_MESSAGES, max_bytes=most_bytes)
         except BrokerUnavailable:
             await asyncio.sleep(_PAUSE_SECONDS)
-        finally:
-            for message in window:  # also when cancelled in the middle: what was pulled must be given back
-                self._in_flight.add(message)
-        return window
+            return None
+        if delivery is None:
+            return None
+        message = Message(delivery)
+        self._in_flight.add(message)  # from here on it is given back, also when this is cancelled
+        return message
 
-    async def _process(self, window: list[Message]) -> None:
-        try:
-            known: dict[Batch, list[Item]] = defaultdict(list)
-            unsure: dict[Batch, list[Item]] = defaultdict(list)
-            for message in window:
-                if message.envelope is None:
-                    self._spawn(partial(self._aside.bury_message, message), [message])
-                elif message.unsettled == 0:
-                    await self._in_flight.settle(message, 0)
-                for submission, part in items(message):
-                    verdict = judge(submission, self._view.tenant(submission.tenant_id), confirmed=False)
-                    batches = known if verdict is Verdict.STORE else unsure
-                    batches[submission.tenant_id, submission.uid] += part
-            doubtful = {tenant_id for tenant_id, _ in unsure}
-            for key in [key for key in known if key[0] in doubtful]:  # two provisionings: only one can be the living
-                unsure[key] = known.pop(key)
-            metrics.WINDOW_RECORDS.observe(sum(map(len, known.values())) + sum(map(len, unsure.values())))
-            started = datetime.now(UTC)
-            behind = any(self._prepared.users(tenant_id) >= WRITES_PER_TENANT for tenant_id, _ in known)
-            work = [task for key, batch in known.items() for task in self._begin(key, batch, started)]
-            for key, batch in unsure.items():
-                self._spawn(partial(self._confirm, key, batch, started), _messages(batch))
-            # Somebody's records come faster than they are written: they wait here, and let pass what is behind them.
-            if work and not behind:
-                await asyncio.wait(work, timeout=WINDOW_SECONDS)
-        finally:
-            self._windows.release()
+    def _begin_message(self, message: Message) -> None:
+        if message.envelope is None:
+            self._spawn(partial(self._aside.bury_message, message), [message])
+        elif message.unsettled == 0:
+            self._spawn(partial(self._in_flight.settle, message, 0), [message])
+        known: dict[Batch, list[Item]] = defaultdict(list)
+        unsure: dict[Batch, list[Item]] = defaultdict(list)
+        for submission, part in items(message):
+            verdict = judge(submission, self._view.tenant(submission.tenant_id), confirmed=False)
+            batches = known if verdict is Verdict.STORE else unsure
+            batches[submission.tenant_id, submission.uid] += part
+        doubtful = {tenant_id for tenant_id, _ in unsure}
+        for key in [key for key in known if key[0] in doubtful]:  # two provisionings: only one can be the living
+            unsure[key] = known.pop(key)
+        now = datetime.now(UTC)
+        for key, batch in known.items():
+            self._begin(key, batch, now)
+        for key, batch in unsure.items():
+            self._spawn(partial(self._confirm, key, batch, now), [message])
 
-    def _begin(self, key: Batch, batch: list[Item], started: datetime) -> list[asyncio.Task[None]]:
-        """Start on a batch of a tenant that is known; returns the tasks that store what is not held."""
-        work: list[asyncio.Task[None]] = []
+    def _begin(self, key: Batch, batch: list[Item], started: datetime) -> None:
+        """Start on a batch of a tenant that is known."""
         for delay, group in by_delay(batch, self._seconds_per_char).items():
             if delay:
                 self._spawn(partial(self._hold, delay, key, group, started), _messages(group), name="hold")
             else:
-                for start in range(0, len(group), MOST_RECORDS):
-                    part = group[start : start + MOST_RECORDS]
-                    work.append(self._spawn(partial(self._store_batch, key, part, started), _messages(part)))
-        return work
+                self._wait_for_turn(key, group, started)
 
     async def _confirm(self, key: Batch, batch: list[Item], started: datetime) -> None:
         """Judge by a view that is newer than the message; a view that cannot be read again decides nothing."""
@@ -201,33 +198,48 @@ class Loop:
 
     async def _hold(self, delay: float, key: Batch, batch: list[Item], started: datetime) -> None:
         await asyncio.sleep(delay)
-        task = asyncio.current_task()
-        if task is not None:
-            task.set_name("store")  # from here on a stopping worker waits for it
-        await self._store_batch(key, batch, started)
+        self._wait_for_turn(key, batch, started)
 
-    async def _store_batch(self, key: Batch, batch: list[Item], started: datetime) -> None:
-        if self._may_ask(key):  # before waiting for a place behind calls that hang
-            await self._turns.take(key, batch, partial(self._store_turn, key, started))
-        else:
+    def _wait_for_turn(self, key: Batch, batch: list[Item], started: datetime) -> None:
+        if not self._may_ask(key):  # before waiting for a place behind calls that hang
             self._park(key[0], batch)
+        elif self._turns.add(key, batch, started):
+            self._spawn(partial(self._take_turn, key), ())
 
-    async def _store_turn(self, key: Batch, started: datetime, begin: Begin) -> None:
-        tenant_id, uid = key
+    async def _take_turn(self, key: Batch) -> None:
+        tenant_id, _ = key
+        batch: list[Item] = []
         async with self._prepared.of(tenant_id):
-            batch = begin()
-            config = self._view.tenant(tenant_id)
-            if config is None or config.uid != uid:
-                await self._settling.discarded(batch)
-                return
-            if not self._may_ask(key):
-                self._park(tenant_id, batch)
-                return
-            prepared = await self._preparation.prepare_in_slices(config, batch, started)
-            outcomes = [Outcome(one, *one.failure) for one in prepared if one.failure is not None]
-            good = [one for one in prepared if one.failure is None] if outcomes else prepared
-            if good:
-                outcomes += await self._write(key, good)
+            try:
+                async with self._hands.of(tenant_id):
+                    batch, since, more = self._turns.begin(key)
+                    if more:
+                        self._spawn(partial(self._take_turn, key), ())
+                    prepared = [] if since is None else await self._prepare(key, batch, since)
+                if prepared:
+                    await self._store(key, prepared)
+            except Exception:
+                self._give_up(batch)
+                raise
+
+    async def _prepare(self, key: Batch, batch: list[Item], started: datetime) -> list[Prepared]:
+        """The records of a turn; none when they are discarded or parked."""
+        tenant_id, uid = key
+        config = self._view.tenant(tenant_id)
+        if config is None or config.uid != uid:
+            await self._settling.discarded(batch)
+            return []
+        if not self._may_ask(key):
+            self._park(tenant_id, batch)
+            return []
+        return await self._preparation.prepare_in_slices(config, batch, started)
+
+    async def _store(self, key: Batch, prepared: list[Prepared]) -> None:
+        tenant_id, _ = key
+        outcomes = [Outcome(one, *one.failure) for one in prepared if one.failure is not None]
+        good = [one for one in prepared if one.failure is None] if outcomes else prepared
+        if good:
+            outcomes += await self._write(key, good)
         dead = [outcome for outcome in outcomes if is_dead(outcome.reason)]
         if dead:
             self._spawn(partial(self._aside.bury, tenant_id, dead), _messages(one.prepared.item for one in dead))
@@ -274,7 +286,7 @@ class Loop:
         try:
             await work()
         except Exception:  # a bug; what it was working on must neither be lost nor be kept from coming again
-            log.exception("work on a window failed")
+            log.exception("work on a message failed")
             for message in messages:
                 # Without signs of life the broker delivers it again when its waiting time is over.
                 self._in_flight.let_go(message)

@@ -19,10 +19,7 @@ CIRCUITS_OPEN = Gauge("sluice_worker_circuits_open", "Tenants whose database ref
 SUSPECTS = Gauge(
     "sluice_worker_suspects", "Records on which a process of this worker ended, and that were not tried alone yet."
 )
-IN_FLIGHT_BYTES = Gauge("sluice_worker_in_flight_bytes", "Envelopes pulled and not finished.")
-WINDOW_RECORDS = Histogram(
-    "sluice_worker_window_records", "Records in one window.", buckets=(1, 4, 16, 64, 256, 1024, 4096, 16384)
-)
+IN_FLIGHT_BYTES = Gauge("sluice_worker_in_flight_bytes", "About the memory of what is pulled and not finished.")
 WRITE_RECORDS = Histogram(
     "sluice_worker_write_records",
     "Records of one tenant written together.",

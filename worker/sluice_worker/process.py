@@ -96,7 +96,6 @@ async def _run(settings: WorkerSettings, broker: Broker, view: TenantsView, stor
             Preparation(Preparers(bytes.fromhex(settings.master_secret)), open_breadcrumb(settings.state_dir)),
             LetterWriter(broker),
             in_flight_bytes=settings.in_flight_bytes,
-            parallel_windows=settings.parallel_windows,
             parallel_writes=settings.parallel_writes,
             seconds_per_char=settings.simulated_seconds_per_char,
             on_finished=finished,

@@ -23,16 +23,15 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "0.0.0.0"  # noqa: S104 - Prometheus reaches a pod from outside
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9090
     """Health and metrics."""
-    in_flight_bytes: Annotated[int, msgspec.Meta(ge=4 * MIB)] = 64 * MIB
-    """Envelopes pulled and not finished; bounds memory together with what they become."""
-    parallel_windows: Annotated[int, msgspec.Meta(ge=1, le=16)] = 3
-    """One is written while the next is prepared and a third is pulled."""
+    in_flight_bytes: Annotated[int, msgspec.Meta(ge=4 * MIB)] = 192 * MIB
+    """About the memory of what is pulled and not finished. As far as it reaches, some 400,000 lines or a million small
+    ones, others find their way past a flood; a container needs four times as much."""
     parallel_writes: Annotated[int, msgspec.Meta(ge=1, le=64)] = 16
     """Tenants written at once; more gains nothing (facts of MongoDB 6.0)."""
     store_timeout: Seconds = 10.0
     """Longest wait for one operation of the database; below half of the lane's acknowledgement wait."""
     shutdown_timeout: Seconds = 10.0
-    """Longest wait for windows that are being written after SIGTERM; what is left is given back."""
+    """Longest wait for what is being written after SIGTERM; what is left is given back."""
     simulated_seconds_per_char: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     """Holds each record for this long times its length before it is stored, to show slow processing and scaling."""
     state_dir: str = ""

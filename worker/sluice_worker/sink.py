@@ -56,7 +56,7 @@ async def write(store: Store, tenant_id: str, batch: Sequence[Prepared]) -> list
         winners, losers = fold(rest)
         written = await _write_distinct(store, tenant_id, winners)
         outcomes += written
-        # Of two with one id the older is tried when the newer is refused, as if it had come in a window of its own.
+        # Of two with one id the older is tried when the newer is refused, as if it had come alone.
         refused = {one.prepared.log_id for one in written if one.reason is WRITE_REFUSED} if losers else set()
         rest = []
         for prepared, winner in losers:

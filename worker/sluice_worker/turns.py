@@ -1,65 +1,66 @@
-"""What waits for its tenant's turn, put together while it waits.
+"""What waits for its tenant's turn, put together while it waits: pure.
 
-Each write costs the database as much as dozens of records, whoever's it is. So what comes while a tenant waits for a
-place joins what waits there already: the busier the database, the larger and cheaper its writes, however many tenants
-share the lane; and where nothing waits, nothing is held up. Invariant: what has begun is joined by nothing more, and
-whoever handed records in goes on only when their turn is over.
+Each write costs the database as much as dozens of records, whoever's it is. So a tenant's records are gathered until
+its turn begins: the busier worker and database are, the fewer and larger the writes, however many tenants share the
+lane; and where nobody waits, nothing is held up. Invariant: every batch that was added is in one turn, in the order in
+which it was added; and of a tenant for whom something waits exactly one turn has been called for that has not begun.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from collections import deque
+from datetime import datetime
+from typing import Generic, NamedTuple, TypeVar
 
 from sluice_worker.handle import Item
 
 MOST_RECORDS = 1024
-"""More together gain nothing (facts of MongoDB 6.0), and would keep the event loop from others for too long."""
+"""More together gain nothing (facts of MongoDB 6.0), and one turn is prepared while another is being written."""
 
 Key = TypeVar("Key")
 
 
+class Turn(NamedTuple):
+    """What is prepared and written together."""
+
+    items: list[Item]
+    since: datetime | None
+    """When the first of them began to wait; None when there is nothing."""
+    more: bool
+    """Whether something still waits, for which another turn is to be called for."""
+
+
 class Turns(Generic[Key]):
-    """The turns that have not begun, by whose they are: at most one each that is not full."""
+    """The batches that wait, by whose they are."""
 
-    def __init__(self, on_failed: Callable[[list[Item]], None]) -> None:
-        """`on_failed` is called with all records of a turn that raised: others than who learns of it handed some in."""
-        self._on_failed = on_failed
-        self._waiting: dict[Key, _Turn] = {}
+    def __init__(self) -> None:
+        self._waiting: dict[Key, deque[tuple[list[Item], datetime]]] = {}
 
-    async def take(self, key: Key, batch: list[Item], store: Callable[["Begin"], Awaitable[None]]) -> None:
-        """Have records stored, by the turn that waits or by one of their own.
+    def add(self, key: Key, batch: list[Item], since: datetime) -> bool:
+        """Have a batch wait; whether a turn is to be called for, since none was that has not begun."""
+        queue = self._waiting.get(key)
+        if queue is None:
+            self._waiting[key] = deque([(batch, since)])
+            return True
+        queue.append((batch, since))
+        return False
 
-        `store` waits for whatever it has to wait for, and then calls what it is given for the records.
-        """
-        turn = self._waiting.get(key)
-        if turn is not None and len(turn.items) + len(batch) <= MOST_RECORDS:
-            turn.items += batch
-            await turn.over.wait()
-            return
-        turn = self._waiting[key] = _Turn(list(batch))
+    def begin(self, key: Key) -> Turn:
+        """The next turn, of as much as may go together; empty when what waited was forgotten."""
+        queue = self._waiting.get(key)
+        if queue is None:
+            return Turn([], None, more=False)
+        items: list[Item] = []
+        _, since = queue[0]
+        while queue and (room := MOST_RECORDS - len(items)):
+            batch, begun = queue[0]
+            items += batch[:room]
+            if len(batch) > room:
+                queue[0] = (batch[room:], begun)
+            else:
+                queue.popleft()
+        if not queue:
+            del self._waiting[key]
+        return Turn(items, since, more=bool(queue))
 
-        def begin() -> list[Item]:
-            if self._waiting.get(key) is turn:
-                del self._waiting[key]
-            return turn.items
-
-        try:
-            await store(begin)
-        except Exception:
-            self._on_failed(turn.items)
-            raise
-        finally:
-            begin()
-            turn.over.set()
-
-
-Begin = Callable[[], list[Item]]
-"""Begins a turn; returns all its records."""
-
-
-class _Turn:
-    __slots__ = ("items", "over")
-
-    def __init__(self, items: list[Item]) -> None:
-        self.items = items
-        self.over = asyncio.Event()
+    def forget(self) -> None:
+        """What waits has no turn any more: somebody else will have it."""
+        self._waiting.clear()
