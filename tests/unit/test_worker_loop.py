@@ -10,7 +10,7 @@ from sluice_core.limits import MIB
 from sluice_core.tenant import RedactionConfig
 from sluice_worker.in_flight import HEARTBEAT_SECONDS
 from sluice_worker.loop import WRITES_PER_TENANT
-from unit.fakes import config, delivery, submission
+from unit.fakes import config, delivery, envelope, submission
 from unit.virtual import now, settle
 from unit.worker_rig import Worker, part, work
 
@@ -320,6 +320,24 @@ def test_no_more_is_held_than_allowed() -> None:
         assert len(worker.lane.acknowledged) == 8
 
     work(scenario, in_flight_bytes=4 * MIB)
+
+
+def test_a_message_that_comes_again_while_it_is_held_is_worked_on_once_and_answered_as_it_came_last() -> None:
+    async def scenario(worker: Worker) -> None:
+        release = asyncio.Event()
+        worker.store.pause = release.wait  # type: ignore[assignment]
+        payload = envelope(part("a"))
+        for delivered in range(1, 4):
+            worker.lane.put(delivery(payload, 1, delivered=delivered))
+            await settle()
+        release.set()
+        await settle()
+        assert worker.store.calls == ["insert"]
+        assert worker.lane.acknowledged == [1]
+        assert [message.delivery.delivered for message in worker.finished] == [3]
+        assert worker.loop.idle
+
+    work(scenario)
 
 
 def test_a_worker_that_stops_finishes_what_is_being_written() -> None:

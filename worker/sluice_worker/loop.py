@@ -149,8 +149,8 @@ class Loop:
         if delivery is None:
             return None
         message = Message(delivery)
-        self._in_flight.add(message)  # from here on it is given back, also when this is cancelled
-        return message
+        # From here on it is given back, also when this is cancelled.
+        return message if self._in_flight.add(message) else None
 
     def _begin_message(self, message: Message) -> None:
         if message.envelope is None:
