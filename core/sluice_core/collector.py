@@ -10,6 +10,8 @@ and in a process that collects regularly within seconds.
 import asyncio
 import gc
 
+from sluice_core.allocator import give_back
+
 COLLECT_SECONDS = 10.0
 """Each lost connection may leave megabytes; looking takes milliseconds, since what was imported is frozen."""
 _YOUNG, _MIDDLE, _OLD = 20_000, 20, 50
@@ -23,7 +25,11 @@ def tune_collector() -> None:
 
 
 async def collect_regularly() -> None:
-    """Run for ever beside a server whose libraries make cycles; by counting alone they would be found after hours."""
+    """Run for ever beside a server whose libraries make cycles; by counting alone they would be found after hours.
+
+    What a burst took and is free again goes back to the system then, too.
+    """
     while True:
         await asyncio.sleep(COLLECT_SECONDS)
         gc.collect()
+        give_back()

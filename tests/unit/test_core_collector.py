@@ -2,11 +2,14 @@
 
 import asyncio
 import gc
+import sys
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from sluice_core.allocator import give_back
 from sluice_core.collector import COLLECT_SECONDS, collect_regularly, tune_collector
 from unit.virtual import run
 
@@ -46,3 +49,17 @@ def test_what_a_retry_leaves_behind_goes_within_seconds(tuned: None) -> None:
         collecting.cancel()
 
     run(main())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's call")
+def test_what_is_free_between_what_is_used_goes_back_to_the_system() -> None:
+    def resident_pages() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1])
+
+    pieces = [bytes(2_000) for _ in range(20_000)]
+    kept = pieces[::2_000]
+    before = resident_pages()
+    del pieces
+    assert give_back()
+    assert before - resident_pages() > 4_000, "most of 40 MB"
+    assert len(kept) == 10
