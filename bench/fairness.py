@@ -163,9 +163,9 @@ def show(console: Console, kinds: Sequence[str], found: list[list[Phase]]) -> di
         alone = 0.0
         for place, kind in enumerate(kinds):
             rounds: list[dict[int, float]] = [getattr(one[place], times) for one in found]
-            ratio = _add_row(table, PHASES[kind], [list(one.values()) for one in rounds], alone)
-            alone = alone or median(quantile(list(one.values()), 0.99) for one in rounds)
-            ratios.setdefault(kind, []).append(ratio)
+            p99 = _add_row(table, PHASES[kind], [list(one.values()) for one in rounds], alone)
+            alone = alone or p99
+            ratios.setdefault(kind, []).append(p99 / alone)
             if kind == OVER:
                 later = [
                     [seconds for number, seconds in one.items() if number >= BURST_SECONDS * PER_SECOND]
@@ -185,17 +185,17 @@ def show(console: Console, kinds: Sequence[str], found: list[list[Phase]]) -> di
 
 
 def _add_row(table: Table, name: str, rounds: list[list[float]], alone: float) -> float:
-    """Returns how many times `alone` the median p99 is; 1 when there is nothing yet to compare with."""
+    """Returns the median p99, which is compared with `alone`, or with itself where that is 0."""
     p99s = [quantile(one, 0.99) for one in rounds]
-    ratio = median(p99s) / (alone or median(p99s))
+    p99 = median(p99s)
     table.add_row(
         name,
         f"{median(quantile(one, 0.5) for one in rounds) * 1000:.1f} ms",
-        f"{median(p99s) * 1000:.1f} ms",
-        f"{ratio:.2f}",
-        ", ".join(f"{p99 * 1000:.0f}" for p99 in p99s) + " ms",
+        f"{p99 * 1000:.1f} ms",
+        f"{p99 / (alone or p99):.2f}",
+        ", ".join(f"{one * 1000:.0f}" for one in p99s) + " ms",
     )
-    return ratio
+    return p99
 
 
 def main() -> int:

@@ -83,21 +83,28 @@ class InFlight:
             await self._changed.wait()
         return self._most_bytes - self._bytes
 
-    def add(self, message: Message) -> bool:
-        """Hold a message from now on; False when it is held already, and came again for want of a sign of life."""
-        if message.delivery.delivered > 1:
+    def came_again(self, delivery: Delivery) -> bool:
+        """Whether its message is held already, and came again for want of a sign of life.
+
+        The broker then waits for an answer to the last delivery, and gets it.
+        """
+        if delivery.delivered > 1:
             metrics.REDELIVERED.inc()
+        held = self._by_sequence.get(delivery.sequence)
+        if held is None or held.delivery.time != delivery.time:
+            return False
+        held.delivery = delivery
+        return True
+
+    def add(self, message: Message) -> None:
+        """Hold a message from now on."""
         earlier = self._by_sequence.get(message.delivery.sequence)
         if earlier is not None:
-            if earlier.delivery.time == message.delivery.time:
-                earlier.delivery = message.delivery  # the broker now waits for an answer to this one
-                return False
             # The stream was made anew: an acknowledgement of the old message would be taken for the new one's.
             self.let_go(earlier)
         self._messages.add(message)
         self._by_sequence[message.delivery.sequence] = message
         self._change_bytes(message.size)
-        return True
 
     def let_go(self, message: Message) -> bool:
         """Hold a message no longer; False when it was not held."""

@@ -146,11 +146,11 @@ class Loop:
         except BrokerUnavailable:
             await asyncio.sleep(_PAUSE_SECONDS)
             return None
-        if delivery is None:
+        if delivery is None or self._in_flight.came_again(delivery):
             return None
         message = Message(delivery)
-        # From here on it is given back, also when this is cancelled.
-        return message if self._in_flight.add(message) else None
+        self._in_flight.add(message)  # from here on it is given back, also when this is cancelled
+        return message
 
     def _begin_message(self, message: Message) -> None:
         if message.envelope is None:
@@ -219,7 +219,7 @@ class Loop:
                 if prepared:
                     await self._store(key, prepared)
             except Exception:
-                self._give_up(batch)
+                self._give_up(_messages(batch))
                 raise
 
     async def _prepare(self, key: Batch, batch: list[Item], started: datetime) -> list[Prepared]:
@@ -246,8 +246,9 @@ class Loop:
             outcomes = [outcome for outcome in outcomes if not is_dead(outcome.reason)]
         await self._settling.outcomes(tenant_id, outcomes)
 
-    def _give_up(self, batch: Iterable[Item]) -> None:
-        for message in _messages(batch):
+    def _give_up(self, messages: Iterable[Message]) -> None:
+        """Without signs of life the broker delivers them again when its waiting time is over."""
+        for message in messages:
             self._in_flight.let_go(message)
 
     async def _write(self, key: Batch, good: list[Prepared]) -> list[Outcome]:
@@ -274,22 +275,17 @@ class Loop:
         detail = self._circuits.detail(tenant_id)
         self._spawn(partial(self._aside.park, tenant_id, batch, detail), _messages(batch))
 
-    def _spawn(
-        self, work: Callable[[], Awaitable[None]], messages: Sequence[Message], name: str = "work"
-    ) -> asyncio.Task[None]:
+    def _spawn(self, work: Callable[[], Awaitable[None]], messages: Sequence[Message], name: str = "work") -> None:
         task = asyncio.create_task(self._guard(work, messages), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
     async def _guard(self, work: Callable[[], Awaitable[None]], messages: Sequence[Message]) -> None:
         try:
             await work()
         except Exception:  # a bug; what it was working on must neither be lost nor be kept from coming again
             log.exception("work on a message failed")
-            for message in messages:
-                # Without signs of life the broker delivers it again when its waiting time is over.
-                self._in_flight.let_go(message)
+            self._give_up(messages)
 
 
 def _messages(batch: Iterable[Item]) -> list[Message]:

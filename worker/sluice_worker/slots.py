@@ -24,11 +24,6 @@ class Slots:
         self._all = asyncio.Semaphore(number)
         self._own: dict[str, _Own] = {}
 
-    def users(self, tenant_id: str) -> int:
-        """How many of the tenant's have a place or wait for one."""
-        own = self._own.get(tenant_id)
-        return 0 if own is None else own.users
-
     @asynccontextmanager
     async def of(self, tenant_id: str) -> AsyncIterator[None]:
         """Wait for a place and keep it inside the context."""
