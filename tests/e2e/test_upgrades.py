@@ -27,14 +27,15 @@ async def test_other_resources_of_workers_roll_every_lane(site: Site) -> None:
                 memory = template["spec"]["containers"][0]["resources"]["requests"]["memory"]
                 if memory != "144Mi" or template["metadata"] == before[one.lane]["spec"]["template"]["metadata"]:
                     return False
+                # A lane that had no worker in this moment gets one when KEDA next sees its backlog.
+                hashes = {pod["metadata"]["annotations"][TEMPLATE_HASH] for pod in await site.pods("worker", one.lane)}
+                if hashes != {template["metadata"]["annotations"][TEMPLATE_HASH]}:
+                    return False
             return True
 
-        await eventually(rolled, within=120, pause=1.0)
+        await eventually(rolled, within=240, pause=1.0)
         for one in members:
             await site.rolled_out(f"deployment/{lane_object_name(one.lane)}")
-            pods = await site.pods("worker", one.lane)
-            hashes = {pod["metadata"]["annotations"][TEMPLATE_HASH] for pod in pods}
-            assert len(hashes) == 1
     await verify(site, *books)
     await site.deploy()
 
