@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice_core.envelope import Record
+from sluice_core.limits import DEFAULT_LIMITS, Limits
+from sluice_worker.company import step_of
 from sluice_worker.handle import Item, Message, items
 from sluice_worker.turns import MOST_RECORDS, Turns
 from unit.fakes import delivery, envelope, submission
@@ -23,9 +25,9 @@ def test_the_first_batch_calls_for_a_turn_and_what_comes_before_it_begins_joins_
     first, second, third = (_items(number) for number in (1, 2, 3))
     assert turns.add("acme", first, _NOW)
     assert not turns.add("acme", second, _NOW)
-    assert turns.begin("acme").items == [*first, *second]
+    assert turns.begin("acme", DEFAULT_LIMITS, 0.0).items == [*first, *second]
     assert turns.add("acme", third, _NOW), "what has begun is joined by nothing more"
-    assert turns.begin("acme").items == third
+    assert turns.begin("acme", DEFAULT_LIMITS, 0.0).items == third
 
 
 def test_tenants_do_not_join_each_other() -> None:
@@ -33,7 +35,7 @@ def test_tenants_do_not_join_each_other() -> None:
     batches = {key: _items(number) for number, key in enumerate(("acme", "beta", "gamma"))}
     assert [turns.add(key, batch, _NOW) for key, batch in batches.items()] == [True] * 3
     for key, batch in batches.items():
-        assert turns.begin(key).items == batch
+        assert turns.begin(key, DEFAULT_LIMITS, 0.0).items == batch
 
 
 def test_a_turn_began_to_wait_when_the_first_of_it_did() -> None:
@@ -41,25 +43,40 @@ def test_a_turn_began_to_wait_when_the_first_of_it_did() -> None:
     later = _NOW + timedelta(seconds=1)
     turns.add("acme", _items(1, MOST_RECORDS), _NOW)
     turns.add("acme", _items(2), later)
-    assert turns.begin("acme").since == _NOW
-    assert turns.begin("acme").since == later
+    assert turns.begin("acme", DEFAULT_LIMITS, 0.0).since == _NOW
+    assert turns.begin("acme", DEFAULT_LIMITS, 0.0).since == later
 
 
 def test_what_does_not_fit_waits_for_another_turn_that_is_called_for_by_the_one_before() -> None:
     turns = Turns[str]()
     batch = _items(1, 2 * MOST_RECORDS + 1)
     turns.add("acme", batch, _NOW)
-    found = [turns.begin("acme") for _ in range(3)]
+    found = [turns.begin("acme", DEFAULT_LIMITS, 0.0) for _ in range(3)]
     assert [len(turn.items) for turn in found] == [MOST_RECORDS, MOST_RECORDS, 1]
     assert [turn.more for turn in found] == [True, True, False]
     assert [item for turn in found for item in turn.items] == batch
+
+
+def test_in_company_a_turn_of_who_is_behind_is_one_step_and_the_next_may_not_begin_at_once() -> None:
+    turns = Turns[str]()
+    small = Limits(records_per_second=1_000)
+    step = step_of(small)
+    turns.add("calm", _items(1), _NOW)
+    assert turns.begin("calm", small, 0.0).pause == 0.0
+    batch = _items(2, 2 * step.records + 1)
+    turns.add("flood", batch[:1], _NOW)
+    turns.add("flood", batch[1:], _NOW)
+    found = [turns.begin("flood", small, 0.1) for _ in range(3)]
+    assert [item for turn in found for item in turn.items] == batch
+    assert [len(turn.items) for turn in found] == [step.records, step.records, 1]
+    assert [turn.pause > 0 for turn in found] == [True, True, False], "what is left at last is no backlog"
 
 
 def test_what_is_forgotten_leaves_an_empty_turn_and_a_clean_table() -> None:
     turns = Turns[str]()
     turns.add("acme", _items(1), _NOW)
     turns.forget()
-    assert turns.begin("acme") == ([], None, False)
+    assert turns.begin("acme", DEFAULT_LIMITS, 0.0) == ([], None, False, 0.0)
     assert turns.add("acme", _items(2), _NOW)
 
 
@@ -73,7 +90,7 @@ def test_every_record_has_one_turn_and_of_who_waits_one_turn_is_called_for(steps
 
     def begin() -> None:
         nonlocal called
-        turn = turns.begin("acme")
+        turn = turns.begin("acme", DEFAULT_LIMITS, 0.0)
         called += turn.more - 1
         begun.extend(turn.items)
         assert 0 < len(turn.items) <= MOST_RECORDS

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Protocol
 
 from sluice_core.errors import BrokerUnavailable
-from sluice_core.limits import MIB
+from sluice_core.limits import DEFAULT_LIMITS, MIB
 from sluice_worker import metrics
 from sluice_worker.aside import Aside
 from sluice_worker.circuit import Circuits
@@ -204,6 +204,12 @@ class Loop:
         if not self._may_ask(key):  # before waiting for a place behind calls that hang
             self._park(key[0], batch)
         elif self._turns.add(key, batch, started):
+            self._call_for_turn(key, 0.0)
+
+    def _call_for_turn(self, key: Batch, pause: float) -> None:
+        if pause:
+            asyncio.get_running_loop().call_later(pause, self._call_for_turn, key, 0.0)
+        else:
             self._spawn(partial(self._take_turn, key), ())
 
     async def _take_turn(self, key: Batch) -> None:
@@ -212,9 +218,11 @@ class Loop:
         async with self._prepared.of(tenant_id):
             try:
                 async with self._hands.of(tenant_id):
-                    batch, since, more = self._turns.begin(key)
+                    config = self._view.tenant(tenant_id)
+                    limits = DEFAULT_LIMITS if config is None else config.limits
+                    batch, since, more, pause = self._turns.begin(key, limits, asyncio.get_running_loop().time())
                     if more:
-                        self._spawn(partial(self._take_turn, key), ())
+                        self._call_for_turn(key, pause)
                     prepared = [] if since is None else await self._prepare(key, batch, since)
                 if prepared:
                     await self._store(key, prepared)

@@ -10,6 +10,8 @@ from collections import deque
 from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
 
+from sluice_core.limits import Limits
+from sluice_worker.company import Company
 from sluice_worker.handle import Item
 
 MOST_RECORDS = 1024
@@ -26,40 +28,58 @@ class Turn(NamedTuple):
     """When the first of them began to wait; None when there is nothing."""
     more: bool
     """Whether something still waits, for which another turn is to be called for."""
+    pause: float
+    """Seconds until that one may begin."""
+
+
+class _Queue:
+    """What waits of one tenant."""
+
+    __slots__ = ("batches", "records")
+
+    def __init__(self) -> None:
+        self.batches: deque[tuple[list[Item], datetime]] = deque()
+        self.records = 0
 
 
 class Turns(Generic[Key]):
     """The batches that wait, by whose they are."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Key, deque[tuple[list[Item], datetime]]] = {}
+        self._waiting: dict[Key, _Queue] = {}
+        self._company = Company[Key]()
 
     def add(self, key: Key, batch: list[Item], since: datetime) -> bool:
         """Have a batch wait; whether a turn is to be called for, since none was that has not begun."""
         queue = self._waiting.get(key)
+        called = queue is None
         if queue is None:
-            self._waiting[key] = deque([(batch, since)])
-            return True
-        queue.append((batch, since))
-        return False
+            queue = self._waiting[key] = _Queue()
+        queue.batches.append((batch, since))
+        queue.records += len(batch)
+        return called
 
-    def begin(self, key: Key) -> Turn:
-        """The next turn, of as much as may go together; empty when what waited was forgotten."""
+    def begin(self, key: Key, limits: Limits, now: float) -> Turn:
+        """The next turn of a tenant with these limits; empty when what waited was forgotten. `now` in seconds."""
         queue = self._waiting.get(key)
         if queue is None:
-            return Turn([], None, more=False)
+            return Turn([], None, more=False, pause=0.0)
+        step = self._company.step(key, queue.records, limits, now)
+        most = MOST_RECORDS if step is None else min(step.records, MOST_RECORDS)
         items: list[Item] = []
-        _, since = queue[0]
-        while queue and (room := MOST_RECORDS - len(items)):
-            batch, begun = queue[0]
+        batches = queue.batches
+        _, since = batches[0]
+        while batches and (room := most - len(items)):
+            batch, begun = batches[0]
             items += batch[:room]
             if len(batch) > room:
-                queue[0] = (batch[room:], begun)
+                batches[0] = (batch[room:], begun)
             else:
-                queue.popleft()
-        if not queue:
+                batches.popleft()
+        queue.records -= len(items)
+        if not batches:
             del self._waiting[key]
-        return Turn(items, since, more=bool(queue))
+        return Turn(items, since, more=bool(batches), pause=0.0 if step is None else step.pause(len(items)))
 
     def forget(self) -> None:
         """What waits has no turn any more: somebody else will have it."""

@@ -1,0 +1,58 @@
+"""How fast a tenant that is behind is caught up with while others share the worker with it: pure.
+
+Who has more waiting than its limits let it send in a moment sent a burst, or was held up. That it is stored a little
+sooner is worth little to it and costs its neighbours a lot, since worker and database are busy with it each time that
+one of theirs comes. So in company it is stored in steps, at a pace above its own limits; alone it is stored as fast as
+it can be. Invariant: the pace is a multiple of what the tenant may send, so it catches up, and a tenant with large
+limits is held back by nothing.
+"""
+
+from typing import Generic, NamedTuple, TypeVar
+
+from sluice_core.limits import Limits
+
+PACE = 1.5
+"""Times what the limits let a tenant send: a burst saved up in ten seconds is stored within twenty."""
+COMPANY_SECONDS = 1.0
+"""Who had a turn within so long is likely to have another soon."""
+_STEP_SECONDS = 0.01
+_LEAST_RECORDS = 32
+"""Fewer cost the database nearly as much."""
+
+Key = TypeVar("Key")
+
+
+class Step(NamedTuple):
+    """What goes in one turn of a tenant that is behind."""
+
+    records: int
+    per_second: float
+
+    def pause(self, records: int) -> float:
+        """Seconds from the beginning of a turn of so many records to that of the next."""
+        return records / self.per_second
+
+
+def step_of(limits: Limits) -> Step:
+    """The step of a tenant with these limits."""
+    per_second = PACE * limits.records_per_second
+    return Step(max(_LEAST_RECORDS, int(per_second * _STEP_SECONDS)), per_second)
+
+
+class Company(Generic[Key]):
+    """Who had a turn lately and is not behind."""
+
+    def __init__(self) -> None:
+        self._prompt: dict[Key, float] = {}
+        """When each last had a turn; the oldest comes first."""
+
+    def step(self, key: Key, waiting: int, limits: Limits, now: float) -> Step | None:
+        """How to go on with a tenant for whom so many records wait; None: as fast as it can be."""
+        self._prompt.pop(key, None)
+        while self._prompt and self._prompt[oldest := next(iter(self._prompt))] < now - COMPANY_SECONDS:
+            del self._prompt[oldest]
+        step = step_of(limits)
+        if waiting <= step.records:
+            self._prompt[key] = now
+            return None
+        return step if self._prompt else None
