@@ -28,7 +28,7 @@ from support.load import load
 from support.sampling import Samples
 from support.schedule import Target, draw
 from support.sluice import Account, Sluice, line, running
-from support.steadiness import Rule, Sample, TooFewSamples, judge_series
+from support.steadiness import Rule, Sample, TooFewSamples, floors, judge_series
 from support.waiting import eventually
 
 DEDICATED = "soak-own"
@@ -185,7 +185,7 @@ def _report(samples: Samples, old: dict[str, int], seconds: float) -> list[str]:
     series: list[tuple[str, list[Sample], Rule]] = []
     for (name, pid), process in samples.processes.items():
         if old.get(name) == pid:
-            series.append((f"memory of {name}, MiB", process.memory, MEMORY))
+            series.append((f"memory of {name}, MiB", floors(process.memory, seconds), MEMORY))
             series.append((f"open files of {name}", process.files, FILES))
     series += [(f"connections at {name}", taken, CONNECTIONS) for name, taken in samples.connections.items()]
     series += [(f"latency of {name}, ms", taken, LATENCY) for name, taken in samples.latencies.items()]

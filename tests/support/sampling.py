@@ -6,13 +6,17 @@ Invariant: a process that is not there gives no sample, so nothing is made up.
 from collections import defaultdict
 from pathlib import Path
 
+import httpx
 import msgspec
 
 from sluice_core.errors import SluiceError
+from sluice_local.ports import HOST
+from sluice_local.server import Server
 from support.sluice import Sluice
 from support.steadiness import Sample
 
 _MIB = 1024 * 1024
+IN_FLIGHT = "sluice_worker_in_flight_bytes"
 
 
 class Process(msgspec.Struct):
@@ -21,7 +25,7 @@ class Process(msgspec.Struct):
     name: str
     pid: int
     memory: list[Sample] = []
-    """Resident, in MiB."""
+    """Resident, in MiB, without what a worker says is in flight: that depends on how far behind it is."""
     files: list[Sample] = []
     """Open descriptors, connections among them."""
 
@@ -40,7 +44,9 @@ class Samples:
         """Sample all processes and both servers' connections."""
         for name, server in sluice.servers.items():
             if server.running:
-                self._process(name, server.process.pid, at)
+                pid = server.process.pid
+                if (in_flight := await _in_flight(sluice, server)) is not None:
+                    self._process(name, pid, at, in_flight)
         try:
             url = f"http://127.0.0.1:{sluice.stack.servers.ports.nats_monitor}/varz"
             broker = (await sluice.http.get(url, timeout=2)).json()["connections"]
@@ -53,12 +59,23 @@ class Samples:
         except Exception:  # noqa: BLE001, S110 - as above
             pass
 
-    def _process(self, name: str, pid: int, at: float) -> None:
+    def _process(self, name: str, pid: int, at: float, in_flight: float) -> None:
         try:
             pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
             files = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
         except (OSError, IndexError, SluiceError):
             return
         process = self.processes.setdefault((name, pid), Process(name, pid))
-        process.memory.append((at, pages * 4096 / _MIB))
+        process.memory.append((at, (pages * 4096 - in_flight) / _MIB))
         process.files.append((at, float(files)))
+
+
+async def _in_flight(sluice: Sluice, server: Server) -> float | None:
+    """Bytes that a worker holds by its own count, 0 for anything else; None when it does not say."""
+    if not server.name.startswith("worker-"):
+        return 0.0
+    try:
+        text = (await sluice.http.get(f"http://{HOST}:{server.port}/metrics", timeout=1)).text
+    except httpx.TransportError:
+        return None
+    return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"{IN_FLIGHT} "))

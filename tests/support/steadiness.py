@@ -38,6 +38,24 @@ Sample = tuple[float, float]
 """Seconds since the run began, and the value."""
 
 
+LONGEST_WINDOW = 15.0
+"""Seconds."""
+
+
+def floors(samples: Sequence[Sample], seconds: float) -> list[Sample]:
+    """The lowest sample of each of many windows of a run that took so long.
+
+    What a batch or a backlog takes comes and goes, by tens of MiB; a leak raises what is left when it is gone.
+    """
+    window = min(LONGEST_WINDOW, seconds / (4 * LEAST_SAMPLES))
+    lowest: dict[int, Sample] = {}
+    for at, value in samples:
+        number = int(at // window)
+        if number not in lowest or value < lowest[number][1]:
+            lowest[number] = (at, value)
+    return list(lowest.values())
+
+
 class TooFewSamples(Exception):
     """A series that nothing can be said about."""
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from support.steadiness import Rule, Sample, TooFewSamples, judge_series
+from support.steadiness import Rule, Sample, TooFewSamples, floors, judge_series
 
 _RULE = Rule(percent_per_minute=1.0, apart=2.0)
 _MINUTES = 10
@@ -55,6 +55,28 @@ def test_a_step_that_stays_is_growth() -> None:
 
 def test_what_shrinks_is_not_growing() -> None:
     assert not _growing(_series(-3, noise=1))
+
+
+def _with_backlogs(samples: list[Sample]) -> list[Sample]:
+    """Up to 60 more for most of each quarter minute, the more the later."""
+    return [(at, value + (at / 10 if at % 15 > 5 else 0)) for at, value in samples]
+
+
+def test_backlogs_that_grow_and_are_worked_off_are_no_leak() -> None:
+    samples = _with_backlogs(_series(0, noise=3, every=2))
+    assert _growing(samples)
+    assert not _growing(floors(samples, _MINUTES * 60))
+
+
+def test_a_leak_is_found_below_backlogs() -> None:
+    assert _growing(floors(_with_backlogs(_series(1.6, noise=3, every=2)), _MINUTES * 60))
+
+
+@pytest.mark.parametrize("minutes", [2.0, 10.0, 60.0])
+def test_floors_are_enough_to_judge_a_run_of_any_length(minutes: float) -> None:
+    seconds = minutes * 60
+    samples = [(float(at), 80.0) for at in range(0, int(seconds), 3)]
+    assert not judge_series(floors(samples, seconds), _RULE, seconds).growing
 
 
 def test_too_few_samples_do_not_pass_for_being_steady() -> None:
