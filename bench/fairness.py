@@ -47,7 +47,7 @@ QUOTA = 2_000
 TIMES = 10
 RAMP_SECONDS = 0.2
 BURST_SECONDS = 2.0
-"""Of each phase: by then the flood's burst is accepted and stored."""
+"""Of each phase: by then the flood's burst is accepted."""
 MOST = 2.0
 
 
@@ -171,7 +171,7 @@ def show(console: Console, kinds: Sequence[str], found: list[list[Phase]]) -> di
                     [seconds for number, seconds in one.items() if number >= BURST_SECONDS * PER_SECOND]
                     for one in rounds
                 ]
-                _add_row(table, f"{PHASES[kind]}, after its burst", later, alone)
+                _add_row(table, f"{PHASES[kind]}, after its burst came in", later, alone)
         console.print(table)
     for place, kind in enumerate(kinds):
         for number, one in enumerate(found):

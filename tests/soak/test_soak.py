@@ -48,7 +48,7 @@ IN_FLIGHT_BYTES = 24 * MIB
 """The interpreter keeps room for the largest backlog that a worker ever held. With this it comes while warming up, not
 at any time in an hour; what is judged then is only what adds up."""
 MEMORY = Rule(percent_per_minute=1.0, apart=2.0)
-"""MiB: what one more thread's arena may take."""
+"""MiB: two of the interpreter's pools."""
 FILES = Rule(percent_per_minute=1.0, apart=3.0)
 """Descriptors: clients come and go."""
 CONNECTIONS = Rule(percent_per_minute=1.0, apart=5.0)

@@ -3,6 +3,7 @@
 Invariant: a process that is not there gives no sample, so nothing is made up.
 """
 
+import asyncio
 from collections import defaultdict
 from pathlib import Path
 
@@ -10,13 +11,9 @@ import httpx
 import msgspec
 
 from sluice_core.errors import SluiceError
-from sluice_local.ports import HOST
-from sluice_local.server import Server
+from sluice_core.limits import MIB
 from support.sluice import Sluice
 from support.steadiness import Sample
-
-_MIB = 1024 * 1024
-IN_FLIGHT = "sluice_worker_in_flight_bytes"
 
 
 class Process(msgspec.Struct):
@@ -45,7 +42,7 @@ class Samples:
         for name, server in sluice.servers.items():
             if server.running:
                 pid = server.process.pid
-                if (in_flight := await _in_flight(sluice, server)) is not None:
+                if (in_flight := await _in_flight(sluice, name)) is not None:
                     self._process(name, pid, at, in_flight)
         try:
             url = f"http://127.0.0.1:{sluice.stack.servers.ports.nats_monitor}/varz"
@@ -66,16 +63,16 @@ class Samples:
         except (OSError, IndexError, SluiceError):
             return
         process = self.processes.setdefault((name, pid), Process(name, pid))
-        process.memory.append((at, (pages * 4096 - in_flight) / _MIB))
+        process.memory.append((at, (pages * 4096 - in_flight) / MIB))
         process.files.append((at, float(files)))
 
 
-async def _in_flight(sluice: Sluice, server: Server) -> float | None:
+async def _in_flight(sluice: Sluice, name: str) -> float | None:
     """Bytes that a worker holds by its own count, 0 for anything else; None when it does not say."""
-    if not server.name.startswith("worker-"):
+    if not name.startswith("worker-"):
         return 0.0
     try:
-        text = (await sluice.http.get(f"http://{HOST}:{server.port}/metrics", timeout=1)).text
-    except httpx.TransportError:
+        async with asyncio.timeout(1):
+            return await sluice.metric(name, "sluice_worker_in_flight_bytes")
+    except (httpx.TransportError, TimeoutError):
         return None
-    return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"{IN_FLIGHT} "))
