@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -127,8 +127,9 @@ class ChildProcess:
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the process itself; nothing happens when it has ended."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(number)
+        # Not by asyncio's call: that looks for the end itself, and where it is the first to see it, asyncio's own
+        # watcher reports exit code 255 for every end.
+        self._signal(os.kill, number)
 
     async def stop(self, grace: float) -> int:
         """Ask it to end, and kill it with all its own children after `grace` seconds; the return code.
@@ -171,10 +172,13 @@ class ChildProcess:
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
     def _kill_group(self) -> None:
+        self._signal(os.killpg, signal.SIGKILL)
+
+    def _signal(self, send: Callable[[int, int], None], number: signal.Signals) -> None:
         # Only while it is not reaped: after that its number may be somebody else's.
         if self.running:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
+                send(self.pid, number)
 
 
 async def _until_yes(probe: Probe) -> None:

@@ -159,6 +159,16 @@ async def test_kill_ends_its_own_children_too(start: Start) -> None:
     grandchild.wait(timeout=10)
 
 
+async def test_signals_while_it_ends_do_not_hide_how_it_ended(start: Start) -> None:
+    for _ in range(10):
+        child = await start("import time; print('up', flush=True); time.sleep(60)")
+        await printed(child, "up")
+        child.send_signal(signal.SIGTERM)
+        for _ in range(500):
+            child.send_signal(signal.SIGCONT)
+        assert await child.wait() == -signal.SIGTERM
+
+
 async def test_stopping_what_has_ended_changes_nothing(start: Start) -> None:
     child = await start("raise SystemExit(7)")
     assert await child.wait() == 7
