@@ -16,6 +16,7 @@ from sluice_ingest.budget import REQUEST_BYTES
 from sluice_local.part import Part, ingest_part
 from sluice_local.ports import free_port
 from support.ledger import Entry, Ledger, Outcome
+from support.metrics import read_metric
 from support.raw import Line, RawAnswer, connect, post_head
 from support.sluice import ENVIRON, Account, Sluice, line
 from support.waiting import eventually
@@ -60,9 +61,7 @@ async def _open(stack: AsyncExitStack, part: Part, *sent: bytes) -> Line:
 
 async def _held(sluice: Sluice, part: Part) -> int:
     """Bytes that its requests hold at this moment."""
-    text = (await sluice.http.get(f"{part.url}/metrics")).text
-    [held] = [row.split()[1] for row in text.splitlines() if row.startswith("sluice_ingest_held_bytes ")]
-    return int(float(held))
+    return int(await read_metric(sluice.http, f"{part.url}/metrics", "sluice_ingest_held_bytes"))
 
 
 async def _taken_up(sluice: Sluice, part: Part, least: int) -> None:
@@ -144,9 +143,9 @@ async def test_who_does_not_read_the_answer_is_cut_off(sluice: Sluice, second: P
             await loop.sock_sendall(sender, head + body)
 
         async def unread() -> bool:
-            text = (await sluice.http.get(f"{second.url}/metrics")).text
-            accepted = 'sluice_ingest_requests_total{outcome="accepted"} 3.0' in text
-            return accepted and await _held(sluice, second) > MIB
+            name = "sluice_ingest_requests_total"
+            accepted = await read_metric(sluice.http, f"{second.url}/metrics", name, outcome="accepted")
+            return accepted == 3 and await _held(sluice, second) > MIB
 
         await eventually(unread, within=30)
         await _stop(second)

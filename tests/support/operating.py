@@ -14,7 +14,6 @@ from typing import Any
 
 import httpx
 import yaml
-from prometheus_client.parser import text_string_to_metric_families
 
 from sluice_core.edge.broker import Broker
 from sluice_core.edge.bucket import read_bucket, sealed_tenants
@@ -37,6 +36,7 @@ from sluice_operator.kube.client import Object
 from sluice_operator.kube.kinds import DEPLOYMENT, EVENT, SCALED_OBJECT, SECRET, TENANT
 from sluice_operator.manifests import lane_object_name, read_secret, secret_name
 from support.cluster import NAMESPACE, Cluster, operator_rules, template_config_map
+from support.metrics import read_metric
 from support.sluice import ENVIRON
 from support.waiting import eventually
 
@@ -271,13 +271,7 @@ class Rig:
     async def metric(self, name: str, **labels: str) -> float:
         """Sum of the operator's samples that have these labels."""
         async with httpx.AsyncClient() as http:
-            text = (await http.get(f"http://{HOST}:{self.part.port}/metrics")).text
-        return sum(
-            sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
+            return await read_metric(http, f"http://{HOST}:{self.part.port}/metrics", name, **labels)
 
     async def more_looks(self, rounds: int = 2) -> None:
         """Wait until every Tenant has been looked at so many times more."""

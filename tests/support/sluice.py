@@ -18,7 +18,6 @@ from typing import Any
 import httpx
 import msgspec
 from motor.motor_asyncio import AsyncIOMotorCollection, AsyncIOMotorDatabase
-from prometheus_client.parser import text_string_to_metric_families
 
 from sluice_core.edge.broker import Broker
 from sluice_core.edge.lanes import lane_progress, last_sequence
@@ -42,6 +41,7 @@ from sluice_core.names import (
 from sluice_core.tenant import Tenant, TenantConfig, encode_config
 from sluice_local.embedded import EmbeddedStack
 from sluice_local.server import Server
+from support.metrics import read_metric
 from support.waiting import eventually
 
 JSON, NDJSON, TEXT = "application/json", "application/x-ndjson", "text/plain"
@@ -265,13 +265,7 @@ class Sluice:
 
     async def metric(self, part: str, name: str, **labels: str) -> float:
         """Sum of a metric's samples that have these labels."""
-        text = (await self.http.get(self.stack.endpoints.metrics[part])).text
-        return sum(
-            sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
+        return await read_metric(self.http, self.stack.endpoints.metrics[part], name, **labels)
 
     async def settled(self, tenant: Account | None, reason: str) -> int:
         """How many records of the tenant's lane the worker finished for this reason; None: of tenants unknown."""

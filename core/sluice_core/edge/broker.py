@@ -75,6 +75,15 @@ class _PubAck(msgspec.Struct):
 _puback = msgspec.json.Decoder(_PubAck)
 
 
+class _Client(Client):
+    """The client without its leak: it forgets a connection that broke before it was greeted, and leaves it open."""
+
+    async def _connect_to_server(self, s: Any) -> None:
+        if self._transport:
+            self._transport.close()  # type: ignore[no-untyped-call]
+        await super()._connect_to_server(s)
+
+
 class Broker:
     """One connection to NATS that reconnects for ever.
 
@@ -85,7 +94,7 @@ class Broker:
     def __init__(self, login: Login, *, on_closed: Callable[[], None] | None = None) -> None:
         self._login = login
         self._on_closed = on_closed
-        self._client = Client()
+        self._client = _Client()
         self._closing = False
         self._last_logged = 0.0
 
