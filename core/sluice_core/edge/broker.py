@@ -80,7 +80,7 @@ class _Client(Client):
 
     async def _connect_to_server(self, s: Any) -> None:
         if self._transport:
-            self._transport.close()  # type: ignore[no-untyped-call]
+            self._transport.close()  # type: ignore[no-untyped-call]  # the client leaves it untyped
         await super()._connect_to_server(s)
 
 
