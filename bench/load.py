@@ -159,7 +159,10 @@ async def run_in_process(job: Job) -> Result:
     output, _ = await process.communicate(msgspec.msgpack.encode(job))
     if process.returncode:
         raise RuntimeError("the load generator failed: what it said is above")
-    return msgspec.msgpack.decode(output, type=Result)
+    try:
+        return msgspec.msgpack.decode(output, type=Result)
+    except msgspec.DecodeError as error:
+        raise RuntimeError(f"the load generator answered {len(output):,} bytes that are no result: {error}") from error
 
 
 def request(path: str, body: bytes, headers: dict[str, str]) -> bytes:

@@ -17,6 +17,7 @@ from typing import Any, cast
 import uvicorn
 from litestar import Litestar
 
+from sluice_core.collector import collect_regularly
 from sluice_core.edge.broker import Broker
 from sluice_core.edge.tenants_view import TenantsView
 from sluice_core.tasks import end
@@ -98,6 +99,7 @@ async def serve(settings: IngestSettings) -> int:
     serving = asyncio.create_task(server.serve())
     serving.add_done_callback(lambda _: stop.set())
     watching = asyncio.create_task(_watch(server, stop))
+    collecting = asyncio.create_task(collect_regularly())
     await stop.wait()
     if serving.done():  # it could not bind: uvicorn has said why
         failed.set()
@@ -107,7 +109,7 @@ async def serve(settings: IngestSettings) -> int:
     server.should_exit = True
     await asyncio.wait([serving], timeout=settings.shutdown_timeout + 1)
     await commits.drain()
-    await end(following, watching, serving)
+    await end(following, watching, collecting, serving)
     result = await asyncio.gather(following, serving, watching, return_exceptions=True)
     await upkeep.farewell()
     await broker.close()

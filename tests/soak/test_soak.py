@@ -44,6 +44,9 @@ TARGETS = [
 SAMPLE_SECONDS = 3.0
 QUIET_SECONDS = (2.0, 8.0)
 """Between one schedule of faults and the next."""
+PAUSE_SECONDS = 0.15
+"""The longest between two requests of a sender. The worker must keep up while nothing is wrong: one that is always
+behind holds all it may, and then its backlog is sampled, up and down by a tenth, not what is left when that is gone."""
 IN_FLIGHT_BYTES = 24 * MIB
 """The interpreter keeps room for the largest backlog that a worker ever held. With this it comes while warming up, not
 at any time in an hour; what is judged then is only what adds up."""
@@ -94,7 +97,7 @@ async def test_nothing_is_left_behind(
         seconds = minutes * 60
         began = time.monotonic()
         try:
-            async with load(ledger, *senders, seed=seed, answers=answers):
+            async with load(ledger, *senders, seed=seed, answers=answers, pause=PAUSE_SECONDS):
                 sampling = asyncio.create_task(_sample(sluice, ledger, prober, samples, began))
                 pausing = asyncio.create_task(_pause(sluice, random.Random(f"{seed}/pauses"), faults))  # noqa: S311
                 await _trouble(sluice, seed, began + seconds, faults)

@@ -24,6 +24,8 @@ from support.sluice import JSON, NDJSON, TEXT, Account, line, unique_id
 from support.waiting import eventually
 
 SENDERS = 6
+PAUSE_SECONDS = 0.02
+"""The longest between two requests of a sender: more comes than is stored while parts are away."""
 FINISH_SECONDS = 90.0
 """Nothing may take this long: everything runs again when it begins."""
 RETRY_SECONDS = (0.02, 0.2)
@@ -65,8 +67,9 @@ async def load(
     answers: Counter[str] | None = None,
     of: Draw | None = None,
     senders: int = SENDERS,
+    pause: float = PAUSE_SECONDS,
 ) -> AsyncIterator[None]:
-    """Send without pause; at the end, wait until every patient sender has its 202.
+    """Send with pauses of up to `pause` seconds; at the end, wait until every patient sender has its 202.
 
     Counts in `answers` what came back, by status. `of`: what each request is, otherwise of any kind.
     """
@@ -78,7 +81,7 @@ async def load(
         rng = random.Random(f"{seed}/{number}")  # noqa: S311 - to be repeatable is its purpose
         while not stopping.is_set():
             await _deliver(ledger, drawn(ledger, rng.choice(tenants), rng), rng, answers)
-            await asyncio.sleep(rng.uniform(0, 0.02))
+            await asyncio.sleep(rng.uniform(0, pause))
 
     async with asyncio.timeout(None) as bound, asyncio.TaskGroup() as group:
         for number in range(senders):

@@ -277,10 +277,8 @@ class FakePublisher:
         await settle()
 
 
-def delivery(payload: bytes, sequence: int = 1, *, pending: int = 0, delivered: int = 1, time: int = 0) -> Delivery:
-    return Delivery(
-        payload, f"reply.{sequence}", "SLUICE_LANE_standard", delivered, sequence, time or sequence, pending
-    )
+def delivery(payload: bytes, sequence: int = 1, *, delivered: int = 1, time: int = 0) -> Delivery:
+    return Delivery(payload, f"reply.{sequence}", "SLUICE_LANE_standard", delivered, sequence, time or sequence)
 
 
 def submission(*records: Record, tenant_id: str = "acme", uid: str = "u1", **more: Any) -> Submission:

@@ -52,8 +52,8 @@ def test_a_message_is_acknowledged_only_after_every_tenants_part_is_stored() -> 
 
 def test_messages_that_arrive_together_are_written_together_and_acknowledged_each() -> None:
     async def scenario(worker: Worker) -> None:
-        worker.send(1, part("a"), pending=2)
-        worker.send(2, part("b"), pending=1)
+        worker.send(1, part("a"))
+        worker.send(2, part("b"))
         worker.send(3, part("c"))
         await settle()
         assert worker.store.calls == ["insert"]
@@ -168,7 +168,7 @@ def test_an_unreadable_message_becomes_a_dead_letter_and_is_acknowledged_after_i
 
 def test_an_unreadable_message_does_not_keep_others_from_being_stored() -> None:
     async def scenario(worker: Worker) -> None:
-        worker.lane.put(delivery(b"\xc1", 1, pending=1))
+        worker.lane.put(delivery(b"\xc1", 1))
         worker.send(2, part("a"))
         await settle()
         assert worker.ids() == {"a"}

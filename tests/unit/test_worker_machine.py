@@ -98,7 +98,7 @@ class _Lane:
                 sequence = self._chance.source.choice(ready) if self._chance(0.5) else min(ready)
                 self.due[sequence] = now() + ACK_WAIT_SECONDS
                 self._delivered[sequence] = self._delivered.get(sequence, 0) + 1
-                return self._delivery(sequence, pending=len(ready) - 1)
+                return self._delivery(sequence)
             if now() >= deadline:
                 return None
             await asyncio.sleep(min(0.1, deadline - now()))
@@ -122,9 +122,9 @@ class _Lane:
         if not self._chance() and delivery.sequence in self.due:
             self.due[delivery.sequence] = now() + seconds
 
-    def _delivery(self, sequence: int, pending: int = 0) -> Delivery:
+    def _delivery(self, sequence: int) -> Delivery:
         payload, count = self.messages[sequence], self._delivered.get(sequence, 1)
-        return delivery(payload, sequence, pending=pending, delivered=count, time=1_000 + sequence // 3)
+        return delivery(payload, sequence, delivered=count, time=1_000 + sequence // 3)
 
 
 class _Store(FakeStore):

@@ -72,7 +72,7 @@ def test_what_a_tenants_database_refuses_is_parked_and_then_acknowledged(error: 
 def test_several_submissions_of_one_tenant_are_one_letter() -> None:
     async def scenario(worker: Worker) -> None:
         trouble(worker, refuse_with(StoreRefused(166)))
-        worker.send(1, part("a"), part("b"), pending=1)
+        worker.send(1, part("a"), part("b"))
         worker.send(2, part("c"))
         await settle()
         assert worker.letters.reasons() == [("parked.acme", "store_refuses")]
@@ -153,7 +153,7 @@ def test_an_open_circuit_parks_without_asking_and_closes_with_a_success() -> Non
         await settle()
         assert worker.ids() == set(), "the back-off has doubled"
         await asyncio.sleep(1.1)
-        worker.send(8, part("8"), pending=1)
+        worker.send(8, part("8"))
         worker.send(9, part("9"))
         await settle()
         assert worker.ids() == {"8", "9"}
@@ -217,7 +217,7 @@ def test_no_more_messages_are_held_than_leave_the_lane_room() -> None:
         worker.store.faults = [StoreUnavailable("away")] * 10_000
         number = MOST_MESSAGES + 500
         small = envelope(part("a"))
-        worker.lane.put(*(delivery(small, sequence, pending=1) for sequence in range(1, number + 1)))
+        worker.lane.put(*(delivery(small, sequence) for sequence in range(1, number + 1)))
         await asyncio.sleep(60)
         assert worker.lane.queue.qsize() == 500
         await worker.stop(0)

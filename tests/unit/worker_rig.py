@@ -77,8 +77,8 @@ class Worker:
         )
         self.running: asyncio.Task[None] | None = None
 
-    def send(self, sequence: int, *parts: Submission, pending: int = 0) -> None:
-        self.lane.put(delivery(envelope(*parts), sequence, pending=pending))
+    def send(self, sequence: int, *parts: Submission) -> None:
+        self.lane.put(delivery(envelope(*parts), sequence))
 
     def ids(self, tenant_id: str = "acme") -> set[str]:
         return set(self.store.of(tenant_id))

@@ -36,8 +36,6 @@ class Delivery(NamedTuple):
     sequence: int
     time: int
     """When the broker took it: nanoseconds since the epoch."""
-    pending: int
-    """Messages that waited behind it when it was sent."""
 
 
 def read_delivery(message: Msg) -> Delivery | None:
@@ -51,9 +49,7 @@ def read_delivery(message: Msg) -> Delivery | None:
         return None
     if len(tokens) > 9:
         tokens = tokens[:2] + tokens[4:]
-    return Delivery(
-        message.data, message.reply, tokens[2], int(tokens[4]), int(tokens[5]), int(tokens[7]), int(tokens[8])
-    )
+    return Delivery(message.data, message.reply, tokens[2], int(tokens[4]), int(tokens[5]), int(tokens[7]))
 
 
 class Puller:
