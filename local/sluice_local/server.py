@@ -53,7 +53,7 @@ class Server(ABC):
     async def start(self) -> None:
         """Start and wait until it is ready; nothing happens when it runs already.
 
-        Raises PortTakenError, ProcessFailedError and other LocalStackErrors.
+        Raises PortTakenError, ProcessFailedError and other LocalStackErrors, and the SluiceErrors of what sets it up.
         """
         if self.running:
             return

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from sluice_local.errors import LocalStackError
+from sluice_core.errors import SluiceError
 from sluice_local.server import Server
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,8 @@ async def supervise(server: Server, restarted: Callable[[Server], None]) -> None
             await asyncio.sleep(pause)
             try:
                 await server.start()
-            except LocalStackError as error:
+            # Also what setting it up raises, when it dies in the middle of that.
+            except SluiceError as error:
                 log.warning("a part could not be started", extra={"name_of_part": server.name, "error": str(error)})
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             else:

@@ -76,7 +76,10 @@ async def _running(server: Server) -> ChildProcess:
     async def running() -> ChildProcess | None:
         return server.process if server.running else None
 
-    process = await eventually(running, within=RECOVERY_SECONDS, pause=0.005)
+    try:
+        process = await eventually(running, within=RECOVERY_SECONDS, pause=0.005)
+    except AssertionError:
+        raise AssertionError(f"{server.name} was not started again:\n{server.process.log_tail()}") from None
     assert process is not None
     return process
 

@@ -13,6 +13,7 @@ from sluice_core.errors import StoreUnavailable
 
 _ALREADY_INITIALIZED = 23
 _UNAUTHORIZED = 13
+_AUTHENTICATION_FAILED = 18
 _POLL_SECONDS = 0.05
 
 
@@ -36,7 +37,7 @@ async def set_up_replica_set(host: str, port: int, user: str, password: str, *, 
             if error.code != _UNAUTHORIZED:  # the first user is there already
                 raise
     except PyMongoError as error:
-        raise StoreUnavailable(f"the database could not be set up ({type(error).__name__})") from error
+        raise _failed(error) from error
     finally:
         local.close()
     admin = connect(
@@ -45,9 +46,15 @@ async def set_up_replica_set(host: str, port: int, user: str, password: str, *, 
     try:
         await admin.admin.command("ping")
     except PyMongoError as error:
-        raise StoreUnavailable("the database knows another administrator's password than ours") from error
+        if isinstance(error, OperationFailure) and error.code == _AUTHENTICATION_FAILED:
+            raise StoreUnavailable("the database knows another administrator's password than ours") from error
+        raise _failed(error) from error
     finally:
         admin.close()
+
+
+def _failed(error: PyMongoError) -> StoreUnavailable:
+    return StoreUnavailable(f"the database could not be set up ({type(error).__name__})")
 
 
 async def _wait_for_primary(client: Client, timeout: float) -> None:
