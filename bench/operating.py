@@ -21,7 +21,8 @@ from rich.table import Table
 
 from sluice_operator.kube.kinds import TENANT
 from support.cluster import CRD, Cluster, find_binaries, keda_crd, running_cluster
-from support.operating import OperatorPart, Rig, rig
+from support.operating import Rig, rig
+from support.operator_part import OperatorPart
 
 _AT_ONCE = 32
 _LONGEST_SECONDS = 600.0

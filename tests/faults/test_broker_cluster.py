@@ -13,6 +13,7 @@ from support.faults import RECOVERY_SECONDS, all_ready
 from support.ledger import Ledger
 from support.load import accepts_more, draw_batch, load
 from support.outages import IN_TIME, check_unavailable, timed
+from support.redelivery import hastened_redelivery
 from support.sluice import Account, Sluice, line
 from support.waiting import eventually
 
@@ -65,7 +66,7 @@ async def test_a_leader_that_is_gone_is_replaced_and_nothing_is_lost(
             await all_ready(sluice)
             await cluster.whole(within=RECOVERY_SECONDS)
         await accepts_more(book, 2_000)
-    async with sluice.hastened_redelivery():
+    async with hastened_redelivery(sluice):
         await book.check(within=90)
     for tenant in tenants:
         assert await sluice.dead_letters(tenant) == []

@@ -19,6 +19,7 @@ from support.faults import RECOVERY_SECONDS, all_ready
 from support.ledger import Ledger
 from support.load import accepts_more, draw_batch, load
 from support.outages import IN_TIME, check_unavailable, timed
+from support.redelivery import hastened_redelivery
 from support.sluice import ENVIRON, Account, Sluice, line, running
 from support.waiting import eventually
 
@@ -59,7 +60,7 @@ async def test_a_broker_whose_disk_is_full_says_so_and_loses_nothing(
                 await sluice.stack.servers.nats.stop()  # what keeps it running starts it again
             await all_ready(sluice)
         await sluice.stack.start_worker(STANDARD_LANE)
-        async with sluice.hastened_redelivery():
+        async with hastened_redelivery(sluice):
             await book.check(everywhere=True, within=60)
         how = "after a restart" if restarted else "by itself"
         tell(f"{accepted} accepted before it was full, it took more again {how}; {book.summary()}; {dict(answers)}")

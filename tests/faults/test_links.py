@@ -16,6 +16,7 @@ from support.links import Link, running_with_links
 from support.load import accepts_more, draw_batch, load
 from support.outages import IN_TIME, SILENT, check_unavailable, timed
 from support.proxy import Proxy, State
+from support.redelivery import hastened_redelivery
 from support.sluice import Account, Sluice, line
 from support.waiting import eventually
 
@@ -64,7 +65,7 @@ async def test_a_disturbed_link_loses_nothing(
             links[link].set(State.OPEN)
         await all_ready(sluice)
         await taken_again(book, tenants[0])
-    async with sluice.hastened_redelivery():
+    async with hastened_redelivery(sluice):
         await book.check(within=60)
     assert {name: server.process.pid for name, server in sluice.servers.items()} == pids, "it needed a restart"
     for tenant in tenants:

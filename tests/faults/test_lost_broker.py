@@ -17,6 +17,7 @@ from sluice_core.keys import generate_key
 from support.faults import all_ready
 from support.ledger import Ledger
 from support.outages import IN_TIME, SILENT, absent_broker, check_unavailable, timed
+from support.redelivery import hastened_redelivery
 from support.sluice import Account, Sluice, line, running
 from support.waiting import eventually
 
@@ -51,7 +52,7 @@ async def test_an_ingest_that_is_there_before_the_broker_refuses_nobody_for_good
     await ledger.send_lines(tenant, 3)
     assert len(ledger.accepted) == 3
     assert (await sluice.send(generate_key(), {"text": line()})).status_code == 401
-    async with sluice.hastened_redelivery():
+    async with hastened_redelivery(sluice):
         await ledger.check()
 
 

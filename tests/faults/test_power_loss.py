@@ -21,6 +21,7 @@ from support.disks import Disk, disk
 from support.faults import all_ready
 from support.ledger import Ledger
 from support.load import accepts_more, draw_batch, load
+from support.redelivery import hastened_redelivery
 from support.sluice import Account, Sluice, running
 from support.waiting import eventually
 
@@ -82,7 +83,7 @@ async def accept(sluice: Sluice, book: Ledger, disks: dict[Who, Disk], times: in
     for lane in (STANDARD_LANE, tenants[-1].lane):
         if lane not in sluice.stack.workers:
             await sluice.stack.start_worker(lane)
-    async with sluice.hastened_redelivery(), sluice.hastened_redelivery(tenants[-1].lane):
+    async with hastened_redelivery(sluice), hastened_redelivery(sluice, tenants[-1].lane):
         return before, await book.look(everywhere=True, within=90)
 
 

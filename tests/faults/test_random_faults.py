@@ -18,6 +18,7 @@ from support.faults import RECOVERY_SECONDS, all_ready, inflict
 from support.ledger import Ledger
 from support.links import Link, running_with_links
 from support.load import NO_ANSWER, load
+from support.redelivery import hastened_redelivery
 from support.schedule import Target, draw
 from support.sluice import Sluice
 from support.waiting import eventually
@@ -59,7 +60,7 @@ async def test_every_accepted_record_is_exactly_once_where_it_belongs(
                 await inflict(sluice, schedule, {link.value: proxy for link, proxy in links.items()})
                 await all_ready(sluice)
                 await eventually(lambda: proves_something(ledger), within=RECOVERY_SECONDS)
-            async with sluice.hastened_redelivery(), sluice.hastened_redelivery(senders[-1].lane):
+            async with hastened_redelivery(sluice), hastened_redelivery(sluice, senders[-1].lane):
                 await ledger.check(everywhere=True, within=60)
         finally:  # pytest shows it when the test fails, and with -s
             print(f"\n{schedule}\nanswers {dict(answers)}; {ledger.summary()}")  # noqa: T201

@@ -13,6 +13,7 @@ from support.faults import all_ready
 from support.ledger import Ledger
 from support.load import accepts_more, draw_batch, load
 from support.outages import IN_TIME, SILENT, check_unavailable, timed
+from support.redelivery import hastened_redelivery
 from support.sluice import line, running
 
 pytestmark = [pytest.mark.faults, pytest.mark.own_disk]
@@ -47,7 +48,7 @@ async def test_a_disk_that_stalls_delays_and_loses_nothing(
                 await asyncio.sleep(LASTS_SECONDS / 2)
             await all_ready(sluice)
             await accepts_more(book, 500)
-        async with sluice.hastened_redelivery():
+        async with hastened_redelivery(sluice):
             await book.check(everywhere=True, within=90)
         assert {name: server.process.pid for name, server in sluice.servers.items()} == pids, "it needed a restart"
         for tenant in tenants:

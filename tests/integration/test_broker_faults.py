@@ -12,6 +12,7 @@ from sluice_core.names import lane_stream
 from support.faults import all_ready
 from support.ledger import Ledger
 from support.outages import IN_TIME, SILENT, check_unavailable, silent_broker, timed
+from support.redelivery import hastened_redelivery
 from support.sluice import NDJSON, TEXT, Account, Sluice, line
 from support.waiting import eventually
 
@@ -114,7 +115,7 @@ async def test_a_broker_that_dies_is_back_in_use_by_itself(sluice: Sluice, ledge
         return response.status_code == 202
 
     await eventually(taken, within=20)
-    async with sluice.hastened_redelivery():
+    async with hastened_redelivery(sluice):
         await ledger.check()
     assert sluice.stack.ingest.process.pid == pid
 
@@ -142,7 +143,7 @@ async def test_a_broker_that_dies_among_many_requests_leaves_none_of_them_withou
             return answer.status_code == 202
 
         await eventually(taken, within=20)
-    async with sluice.hastened_redelivery():
+    async with hastened_redelivery(sluice):
         await ledger.check()
     assert len(await sluice.documents(tenant)) == len(await sluice.documents(other)) == 500
 

@@ -9,6 +9,7 @@ import pytest
 
 from support import crashing
 from support.ledger import Ledger
+from support.redelivery import hastened_redelivery
 from support.sluice import Sluice, line, running
 from support.waiting import eventually
 
@@ -28,7 +29,7 @@ async def test_a_record_that_crashes_the_worker_is_the_only_dead_letter(fragile:
     ledger = Ledger(fragile)
     tenant, other = await fragile.tenant("fragile"), await fragile.tenant("neighbour")
     first = fragile.servers["worker-standard"].process.pid
-    async with fragile.hastened_redelivery():
+    async with hastened_redelivery(fragile):
         await ledger.send_lines(other, 5)
         records = [{"log_id": f"{number}", "text": line()} for number in range(20)]
         records[7]["text"] = line(MARK)
@@ -51,7 +52,7 @@ async def test_a_record_that_crashes_the_worker_is_the_only_dead_letter(fragile:
 async def test_two_such_records_in_one_batch_are_both_found(fragile: Sluice) -> None:
     ledger = Ledger(fragile)
     tenant = await fragile.tenant("fragile")
-    async with fragile.hastened_redelivery():
+    async with hastened_redelivery(fragile):
         records = [{"log_id": f"{number}", "text": line(MARK if number in {3, 4} else "fine")} for number in range(8)]
         await ledger.send(tenant, records)
         await ledger.check(within=IN_TIME)
@@ -62,7 +63,7 @@ async def test_two_such_records_in_one_batch_are_both_found(fragile: Sluice) -> 
 async def test_a_worker_that_is_killed_again_and_again_makes_no_dead_letters(fragile: Sluice) -> None:
     ledger = Ledger(fragile)
     tenant = await fragile.tenant("fragile")
-    async with fragile.hastened_redelivery():
+    async with hastened_redelivery(fragile):
         for _ in range(4):
             process = fragile.servers["worker-standard"].process
             sending = [asyncio.create_task(ledger.send_lines(tenant, 200)) for _ in range(10)]

@@ -15,8 +15,9 @@ from sluice_core.envelope import Record, Submission, encode_envelope, encode_sub
 from sluice_core.letter import StoredLetter
 from sluice_core.names import STANDARD_LANE, UNREADABLE, dead_letter_subject
 from sluice_core.tenant import RedactionConfig, TenantConfig
+from support.behind import publish
 from support.ledger import Ledger, Outcome
-from support.sluice import CANARY, TEXT, Account, Sluice, line, publish
+from support.sluice import CANARY, TEXT, Account, Sluice, line
 
 IN_TIME = 15.0
 """Seconds after which a record counts as stuck."""

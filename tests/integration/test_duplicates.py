@@ -5,8 +5,9 @@ from typing import Any
 
 from sluice_core.edge.pull import Puller
 from sluice_core.envelope import decode_envelope
+from support.behind import publish, read_message
 from support.ledger import Ledger
-from support.sluice import TEXT, Account, Document, Sluice, line, publish, read_message
+from support.sluice import TEXT, Account, Document, Sluice, line
 from support.waiting import eventually
 
 

@@ -28,8 +28,9 @@ from sluice_core.names import (
 )
 from sluice_core.reasons import BUFFERED
 from sluice_core.version import Version
+from support.behind import publish, read_message
 from support.ledger import Ledger
-from support.sluice import TEXT, Account, Document, Sluice, line, manifest, publish, read_message, unique_id
+from support.sluice import TEXT, Account, Document, Sluice, line, manifest, unique_id
 from support.waiting import eventually
 
 SOON = 2.0

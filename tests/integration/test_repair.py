@@ -29,8 +29,9 @@ from sluice_core.names import (
 )
 from sluice_core.tenant import decode_config
 from sluice_local.operator_rights import operator_rights
+from support.behind import overwrite_config
 from support.ledger import Ledger
-from support.sluice import Account, Sluice, line, manifest, overwrite_config, running, unique_id
+from support.sluice import Account, Sluice, line, manifest, running, unique_id
 from support.waiting import eventually
 
 IN_TIME = 4 * KEEP_SECONDS

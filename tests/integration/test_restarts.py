@@ -11,9 +11,11 @@ from sluice_core.envelope import Record, Submission, encode_envelope, encode_sub
 from sluice_core.ids import ID_BYTES, uuid7
 from sluice_local.endpoints import Endpoints
 from sluice_local.ports import is_free
+from support.behind import publish
 from support.ledger import Ledger, Outcome
 from support.load import load
-from support.sluice import Account, Sluice, line, publish
+from support.redelivery import hastened_redelivery
+from support.sluice import Account, Sluice, line
 from support.waiting import eventually
 
 LOAD_SECONDS = 1.2
@@ -64,7 +66,7 @@ async def test_a_process_that_is_killed_loses_nothing(
         await restarted(sluice, part, process.pid)
         await asyncio.sleep(LOAD_SECONDS / 2)
     assert len(ledger.accepted) > 50
-    async with sluice.hastened_redelivery():
+    async with hastened_redelivery(sluice):
         await ledger.check(within=40)
 
 

@@ -13,8 +13,9 @@ from sluice_core.letter import enclose, pick_out
 from sluice_core.names import LOGS_COLLECTION, parked_subject, tenant_database
 from sluice_core.reasons import STORE_REFUSES
 from sluice_core.version import Version
+from support.behind import publish
 from support.ledger import Ledger
-from support.sluice import Account, Sluice, line, publish, running
+from support.sluice import Account, Sluice, line, running
 from support.waiting import eventually
 
 IDLE_TENANT = "idle-returning"

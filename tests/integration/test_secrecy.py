@@ -10,9 +10,10 @@ import pytest
 
 from sluice_core.keys import generate_key
 from sluice_core.names import STANDARD_LANE
+from support.behind import publish
 from support.held import SlowLane
 from support.ledger import BOOKS, find_strangers
-from support.sluice import CANARY, JSON, NDJSON, TEXT, Sluice, line, publish
+from support.sluice import CANARY, JSON, NDJSON, TEXT, Sluice, line
 
 FOREIGN_KEY = generate_key()
 

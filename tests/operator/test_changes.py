@@ -12,7 +12,8 @@ from sluice_core.names import STANDARD_LANE
 from sluice_core.tenant import TenantConfig
 from sluice_operator.kube.kinds import DEPLOYMENT, SCALED_OBJECT, SECRET, TENANT
 from sluice_operator.manifests import lane_object_name, read_secret, secret_name
-from support.operating import SOON, Rig
+from support.operating import Rig
+from support.tenants import SOON
 from support.waiting import eventually
 
 GOOD_TEST = {"input": "mail a@b.example", "expect": "mail [REDACTED]"}

@@ -26,7 +26,9 @@ from sluice_operator.kube.client import Object
 from sluice_operator.kube.kinds import TENANT
 from sluice_operator.manifests import read_secret
 from support.cluster import Cluster
-from support.operating import SOON, OperatorPart, Rig, rig
+from support.operating import Rig, rig
+from support.operator_part import OperatorPart
+from support.tenants import SOON
 from support.waiting import eventually
 from support.writes import Writes, kube_proxy, mongodb_frames, nats_frames, stream_proxy
 

@@ -16,7 +16,8 @@ from sluice_core.names import STANDARD_LANE, dead_letter_subject, lane_stream, p
 from sluice_core.reasons import BUFFERED
 from sluice_core.version import Version
 from sluice_operator.kube.kinds import CONFIG_MAP, TENANT
-from support.operating import SOON, Rig
+from support.operating import Rig
+from support.tenants import SOON
 from support.waiting import eventually
 
 

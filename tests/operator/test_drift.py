@@ -24,7 +24,8 @@ from sluice_operator.kube.client import Object
 from sluice_operator.kube.kinds import CONFIG_MAP, DEPLOYMENT, SCALED_OBJECT, SECRET
 from sluice_operator.manifests import lane_object_name, read_secret, secret_name
 from support.cluster import template_config_map
-from support.operating import SOON, Rig
+from support.operating import Rig
+from support.tenants import SOON
 from support.waiting import eventually
 
 MERGE = "application/merge-patch+json"

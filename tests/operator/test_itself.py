@@ -11,7 +11,8 @@ from sluice_operator.kube.client import Object
 from sluice_operator.kube.kinds import CONFIG_MAP, TENANT
 from sluice_operator.manifests import read_secret
 from support.cluster import OPERATOR, RULES
-from support.operating import SOON, Rig
+from support.operating import Rig
+from support.tenants import SOON
 from support.waiting import eventually
 
 

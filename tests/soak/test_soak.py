@@ -26,6 +26,7 @@ from sluice_local.part import Part
 from support.faults import all_ready, inflict
 from support.ledger import Ledger, Outcome
 from support.load import load
+from support.redelivery import hastened_redelivery
 from support.sampling import Samples
 from support.schedule import Target, draw
 from support.sluice import Account, Sluice, line, running
@@ -106,7 +107,7 @@ async def test_nothing_is_left_behind(
                     with suppress(asyncio.CancelledError):
                         await task
                 await all_ready(sluice)
-            async with sluice.hastened_redelivery(), sluice.hastened_redelivery(senders[-1].lane):
+            async with hastened_redelivery(sluice), hastened_redelivery(sluice, senders[-1].lane):
                 await ledger.check(within=120)
         finally:
             print(f"faults: {dict(faults)}\nanswers: {dict(answers)}\n{ledger.summary()}")  # noqa: T201

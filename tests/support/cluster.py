@@ -5,7 +5,6 @@ audit log is kept, so that a test can say what was written, by whom. Invariant: 
 """
 
 import asyncio
-import ipaddress
 import json
 import os
 import shutil
@@ -13,22 +12,18 @@ import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 
 from sluice_local.ports import free_port
 from sluice_local.process import ChildProcess
 from sluice_operator.kube.client import Kube, Object
 from sluice_operator.kube.errors import KubeError
 from sluice_operator.kube.kinds import Kind
+from support.certificates import make_certificates
 from support.waiting import eventually
 
 REPO = Path(__file__).resolve().parents[2]
@@ -216,7 +211,7 @@ async def running_cluster(folder: Path) -> AsyncIterator[Cluster]:
     assert binaries is not None
     env = {"PATH": os.environ.get("PATH", ""), "HOME": str(folder)}
     etcd_port, peer_port, port = free_port(), free_port(), free_port()
-    authority = _make_certificates(folder)
+    authority = make_certificates(folder)
     tokens = [f"admin-token,{ADMIN},1,system:masters", f"operator-token,{OPERATOR},2"]
     (folder / "tokens.csv").write_text("\n".join(tokens) + "\n")
     # Answers only, and of their bodies nothing: Secrets pass here.
@@ -286,32 +281,3 @@ async def running_cluster(folder: Path) -> AsyncIterator[Cluster]:
             f"--service-account-private-key-file={folder / 'server.key'}",
         )
         yield cluster
-
-
-def _make_certificates(folder: Path) -> str:
-    """A certificate for the loopback address that is its own authority; returns it."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sluice-test")])
-    now = datetime.now(UTC)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = certificate.public_bytes(serialization.Encoding.PEM)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-    )
-    (folder / "server.crt").write_bytes(pem)
-    (folder / "server.key").write_bytes(private)
-    (folder / "server.key").chmod(0o600)
-    return pem.decode()

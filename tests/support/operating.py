@@ -5,7 +5,6 @@ one API server.
 """
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -21,67 +20,37 @@ from sluice_core.edge.lanes import list_streams
 from sluice_core.edge.registry import Claim, Registry
 from sluice_core.edge.replica_set import set_up_replica_set
 from sluice_core.edge.store import Client, connect
-from sluice_core.manifest import API_VERSION, KIND
 from sluice_core.names import SEAL_KEY, STANDARD_LANE
 from sluice_local.credentials import ADMIN_USER, OPERATOR_USER, Credentials
 from sluice_local.mongod import REPLICA_SET
 from sluice_local.operator_rights import Login, admin_uri
 from sluice_local.part import ingest_part, worker_part
 from sluice_local.ports import HOST, free_port
-from sluice_local.probes import answers_ok
-from sluice_local.process import ChildProcess
-from sluice_local.server import Server
 from sluice_local.stack import Servers
 from sluice_operator.kube.client import Object
-from sluice_operator.kube.kinds import DEPLOYMENT, EVENT, SCALED_OBJECT, SECRET, TENANT
+from sluice_operator.kube.kinds import DEPLOYMENT, SCALED_OBJECT, SECRET, TENANT
 from sluice_operator.manifests import lane_object_name, read_secret, secret_name
 from support.cluster import NAMESPACE, Cluster, operator_rules, template_config_map
 from support.metrics import read_metric
+from support.operator_part import OperatorPart
 from support.sluice import ENVIRON
+from support.tenants import SOON, Tenants
 from support.waiting import eventually
 
 _numbers = count(1)
 INGEST_URL = "http://logs.example.test"
-SOON = 30.0
-"""Seconds that any single thing may take; on an idle machine it takes a tenth."""
 
 
-class OperatorPart(Server):
-    """`python -m sluice_operator`."""
-
-    name = "operator"
-    grace = 20.0
-
-    def _prepare(self) -> list[str | Path]:
-        return [sys.executable, "-m", "sluice_operator"]
-
-    async def _wait_ready(self, process: ChildProcess) -> None:
-        await process.wait_ready(answers_ok(self.port, "/health"), 30.0)
-
-    async def command(self, *arguments: str) -> tuple[int, str]:
-        """Run one of its commands, as `kubectl exec` in its pod would; exit code, and what it said."""
-        process = await asyncio.create_subprocess_exec(
-            *self._prepare(),
-            *arguments,
-            env=dict(self._environ),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        said, _ = await process.communicate()
-        return process.returncode or 0, said.decode()
-
-
-class Rig:
+class Rig(Tenants):
     """What one operator works on. `namespace` is for Tenants; each test may make more."""
 
     part: OperatorPart
     """The operator at work, where there is one for all tests."""
 
     def __init__(self, cluster: Cluster, servers: Servers, *namespaces: str, release: str) -> None:
+        super().__init__(cluster.kube, namespaces[0])
         self.cluster = cluster
-        self.kube = cluster.kube
         self.servers = servers
-        self.namespace = namespaces[0]
         self.namespaces = namespaces
         self.release = release
         credentials, ports = servers.credentials, servers.ports
@@ -165,54 +134,6 @@ class Rig:
     def unique(self, stem: str) -> str:
         return f"{stem}-{next(_numbers)}"
 
-    def manifest(self, name: str, *, namespace: str = "", **spec: Any) -> Object:
-        meta = {"name": name, "namespace": namespace or self.namespace}
-        return {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "spec": spec}
-
-    async def apply(self, name: str, *, namespace: str = "", **spec: Any) -> Object:
-        """Make the Tenant, or change it to this, as `kubectl apply` does."""
-        return await self.kube.call(
-            "PATCH",
-            TENANT.path(namespace or self.namespace, name),
-            self.manifest(name, namespace=namespace, **spec),
-            content_type="application/apply-patch+yaml",
-            query={"fieldManager": "test", "force": "true"},
-        )
-
-    async def get(self, name: str, namespace: str = "") -> Object | None:
-        return await self.kube.get(TENANT, namespace or self.namespace, name)
-
-    async def condition(self, name: str, kind: str = "Ready", namespace: str = "") -> dict[str, Any]:
-        """One condition that is about the newest generation; empty when there is none."""
-        tenant = await self.get(name, namespace)
-        if tenant is None:
-            return {}
-        for one in (tenant.get("status") or {}).get("conditions") or []:
-            if one["type"] == kind and one["observedGeneration"] == tenant["metadata"]["generation"]:
-                return dict(one)
-        return {}
-
-    async def becomes(
-        self,
-        name: str,
-        status: str = "True",
-        reason: str = "",
-        *,
-        kind: str = "Ready",
-        namespace: str = "",
-        within: float = SOON,
-    ) -> dict[str, Any]:
-        """Wait until a condition is so; returns it."""
-
-        async def there() -> dict[str, Any]:
-            found = await self.condition(name, kind, namespace)
-            return found if found.get("status") == status and reason in ("", found["reason"]) else {}
-
-        try:
-            return await eventually(there, within=within, pause=0.05)
-        except AssertionError:
-            raise AssertionError(f"{name} is {await self.get(name, namespace)}") from None
-
     async def tenant(self, stem: str = "tenant", **spec: Any) -> str:
         """A Tenant of the test's own that is Ready."""
         name = self.unique(stem)
@@ -256,11 +177,6 @@ class Rig:
         name = lane_object_name(lane)
         deployment = await self.kube.get(DEPLOYMENT, self.release, name)
         return deployment, await self.kube.get(SCALED_OBJECT, self.release, name)
-
-    async def events(self, name: str, namespace: str = "") -> list[tuple[str, str]]:
-        """Reason and message of each Event about a Tenant of this name."""
-        found = await self.kube.list(EVENT, namespace or self.namespace)
-        return [(one["reason"], one["message"]) for one in found if one["involvedObject"]["name"] == name]
 
     # -- what was written --------------------------------------------------------------------------------------------
 
@@ -330,15 +246,6 @@ class Rig:
 
         await eventually(marked, within=SOON, pause=0.05)
         await self.has_event(name, "Provisioned")
-
-    async def has_event(self, name: str, reason: str, namespace: str = "") -> str:
-        """Wait for an Event; returns its message."""
-
-        async def there() -> str:
-            found = await self.events(name, namespace)
-            return next((message for why, message in found if why == reason), "")
-
-        return await eventually(there, within=SOON, pause=0.1)
 
 
 async def bootstrap(host: str, credentials: Credentials) -> None:

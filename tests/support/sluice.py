@@ -8,9 +8,8 @@ import json
 import os
 import re
 import secrets
-from base64 import b64decode
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -30,15 +29,13 @@ from sluice_core.manifest import API_VERSION, KIND, load_tenants
 from sluice_core.names import (
     LOGS_COLLECTION,
     STANDARD_LANE,
-    TENANTS_STREAM,
     WORKERS,
     dead_letter_subject,
     lane_stream,
     parked_subject,
-    tenant_config_subject,
     tenant_database,
 )
-from sluice_core.tenant import Tenant, TenantConfig, encode_config
+from sluice_core.tenant import Tenant, TenantConfig
 from sluice_local.embedded import EmbeddedStack
 from sluice_local.server import Server
 from support.metrics import read_metric
@@ -274,30 +271,6 @@ class Sluice:
         name = "sluice_worker_records_total"
         return int(await self.metric(f"worker-{lane}", name, tenant=tenant_id, reason=reason))
 
-    @asynccontextmanager
-    async def hastened_redelivery(self, lane: str = STANDARD_LANE) -> AsyncIterator[None]:
-        """What a killed worker or broker left unacknowledged comes again in 2 s rather than in 30."""
-        subject = f"{lane_stream(lane)}.{WORKERS}"
-
-        async def info() -> dict[str, Any] | None:
-            with suppress(BrokerError):  # it may be the broker that was killed, or has no leader yet
-                return await self.broker.api(f"CONSUMER.INFO.{subject}")
-            return None
-
-        async with self.stack.keeper.still():
-            found = await eventually(info, within=30)
-            assert found is not None
-            before = found["config"]
-            await self._configure(lane, {**before, "ack_wait": 2_000_000_000})
-            try:
-                yield
-            finally:
-                await self._configure(lane, before)
-
-    async def _configure(self, lane: str, config: dict[str, Any]) -> None:
-        request = {"stream_name": lane_stream(lane), "config": config}
-        await self.broker.api(f"CONSUMER.DURABLE.CREATE.{lane_stream(lane)}.{WORKERS}", request)
-
 
 @asynccontextmanager
 async def running(
@@ -313,20 +286,3 @@ async def running(
     limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
     async with stack, httpx.AsyncClient(timeout=30, limits=limits) as http:
         yield Sluice(stack, http)
-
-
-async def overwrite_config(sluice: Sluice, config: TenantConfig) -> None:
-    """Write a tenant's entry behind provisioning's back. What keeps the bucket changes it back, unless held still."""
-    subject = tenant_config_subject(config.tenant_id)
-    await sluice.broker.publish(subject, encode_config(config), stream=TENANTS_STREAM, timeout=5)
-
-
-async def publish(sluice: Sluice, lane: str, payload: bytes) -> int:
-    """Put a message into a lane as only the operator may; returns its sequence."""
-    return await sluice.broker.publish(f"logs.{lane}", payload, stream=lane_stream(lane), timeout=5)
-
-
-async def read_message(sluice: Sluice, lane: str, sequence: int) -> bytes:
-    """A message that still lies in a lane."""
-    answer = await sluice.broker.api(f"STREAM.MSG.GET.{lane_stream(lane)}", {"seq": sequence})
-    return b64decode(answer["message"]["data"])

@@ -11,6 +11,7 @@ _PACKAGES = sorted(
     package for package in _REPO.glob("*/sluice_*") if package.is_dir() and (package / "__init__.py").exists()
 )
 _MODULES = sorted(module for package in _PACKAGES for module in package.rglob("*.py"))
+_HELPERS = sorted(module for folder in ("bench", "tests/support") for module in (_REPO / folder).rglob("*.py"))
 
 
 @cache
@@ -47,7 +48,7 @@ def test_no_folder_of_tests_is_a_package() -> None:
     assert [_name(one) for one in (_REPO / "tests").rglob("__init__.py")] == []
 
 
-@pytest.mark.parametrize("module", _MODULES, ids=_name)
+@pytest.mark.parametrize("module", [*_MODULES, *_HELPERS], ids=_name)
 def test_a_module_has_at_most_300_lines(module: Path) -> None:
     assert len(module.read_text().splitlines()) <= 300
 
