@@ -42,9 +42,10 @@ PHASES = {
     OVER: "another at ten times its quota",
     WITHIN: "another within a large quota",
 }
-QUOTA = 2_000
-"""Records a second of the tenant that sends ten times as many."""
 TIMES = 10
+"""What one of them offers to its quota."""
+LEAST_QUOTA = 200
+"""Records a second; a thousand of what is offered are single records, and the rest are batches."""
 RAMP_SECONDS = 0.2
 BURST_SECONDS = 2.0
 """Of each phase: by then the flood's burst is accepted."""
@@ -130,15 +131,15 @@ class Bench:
         await asyncio.sleep(0.5)
 
 
-async def run(kinds: Sequence[str], seconds: float, rounds: int) -> list[list[Phase]]:
-    limits = {WELL: LimitsSpec(), OVER: LimitsSpec(records_per_second=QUOTA), WITHIN: LimitsSpec()}
+async def run(kinds: Sequence[str], seconds: float, rounds: int, quota: int) -> list[list[Phase]]:
+    limits = {WELL: LimitsSpec(), OVER: LimitsSpec(records_per_second=quota), WITHIN: LimitsSpec()}
     tenants = [Tenant("default", name, name, TenantSpec(limits=spec)) for name, spec in limits.items()]
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
         stack = EmbeddedStack(Path(folder), environ=dict(os.environ), tenants=tenants)
         async with stack:
             keys = {name: stack.endpoints.tenants[name].key for name in limits}
             floods = {
-                OVER: job(stack.ingest.port, keys[OVER], TIMES * QUOTA, 100),
+                OVER: job(stack.ingest.port, keys[OVER], TIMES * quota, 100),
                 WITHIN: job(stack.ingest.port, keys[WITHIN], DEFAULT_LIMITS.records_per_second, 500),
             }
             sender = Sender(stack.ingest.port, keys[WELL])
@@ -203,11 +204,19 @@ def main() -> int:
     parser.add_argument("floods", nargs="*", metavar="FLOOD", help=f"{OVER}, {WITHIN}; both if none is named")
     parser.add_argument("--seconds", type=float, default=8.0, help="length of each phase")
     parser.add_argument("--rounds", type=int, default=5, help="how often each flood comes")
+    parser.add_argument(
+        "--quota",
+        type=int,
+        default=2_000,
+        help=f"records a second of the tenant that offers {TIMES} times as many; from {LEAST_QUOTA} on",
+    )
     options = parser.parse_args()
+    if options.quota < LEAST_QUOTA:
+        parser.error(f"--quota is at least {LEAST_QUOTA}: of what is offered a thousand a second are single records")
     if unknown := set(options.floods) - {OVER, WITHIN}:
         parser.error(f"there is no flood {', '.join(sorted(unknown))}; there are {OVER} and {WITHIN}")
     kinds = [ALONE, *(options.floods or [OVER, WITHIN])]
-    found = asyncio.run(run(kinds, options.seconds, options.rounds))
+    found = asyncio.run(run(kinds, options.seconds, options.rounds, options.quota))
     ratios = show(Console(width=None if sys.stdout.isatty() else 160), kinds, found)
     judged = options.floods or [OVER]
     return 0 if all(ratio <= MOST for kind in judged for ratio in ratios[kind]) else 1
