@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice_core.limits import DEFAULT_LIMITS, Limits
-from sluice_worker.company import COMPANY_SECONDS, PACE, Company, step_of
+from sluice_worker.company import COMPANY_SECONDS, LEAST_RECORDS, Company, step_of
+from sluice_worker.pace import MOST
 from sluice_worker.turns import MOST_RECORDS
 
 SMALL = Limits(records_per_second=2_000)
@@ -49,10 +50,21 @@ def test_two_that_are_both_behind_hold_each_other_back_in_nothing() -> None:
     assert [company.step(key, 20_000, SMALL, now=0.0) for key in ("one", "two", "one")] == [None] * 3
 
 
+def test_while_the_others_turns_take_longer_than_usual_the_pace_is_slower() -> None:
+    company = _company_of_a_calm_tenant()
+    for number in range(400):
+        company.noticed(0.002 if number < 100 else 0.004, now=number / 100)
+    company.step("calm", 1, SMALL, now=4.0)
+    step = company.step("flood", 20_000, SMALL, now=4.0)
+    assert step is not None
+    assert step.records == STEP.records
+    assert step.per_second < SMALL.records_per_second
+
+
 @pytest.mark.parametrize("records", [1, 32, 1024])
-def test_the_pace_is_above_what_the_tenant_may_send(records: int) -> None:
-    assert records / STEP.pause(records) == pytest.approx(PACE * SMALL.records_per_second)
-    assert PACE > 1
+def test_at_its_fastest_the_pace_is_above_what_the_tenant_may_send(records: int) -> None:
+    assert records / STEP.pause(records) == pytest.approx(MOST * SMALL.records_per_second)
+    assert MOST > 1
 
 
 def test_the_limits_that_a_tenant_has_by_default_leave_turns_nearly_whole() -> None:
@@ -61,7 +73,7 @@ def test_the_limits_that_a_tenant_has_by_default_leave_turns_nearly_whole() -> N
 
 @given(st.integers(1, 1_000_000))
 def test_a_step_is_never_so_small_that_it_is_mostly_overhead(per_second: int) -> None:
-    assert step_of(Limits(records_per_second=per_second)).records >= 32
+    assert step_of(Limits(records_per_second=per_second)).records >= LEAST_RECORDS
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 100), st.floats(0, 2)), max_size=40))

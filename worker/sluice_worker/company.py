@@ -2,21 +2,19 @@
 
 Who has more waiting than its limits let it send in a moment sent a burst, or was held up. That it is stored a little
 sooner is worth little to it and costs its neighbours a lot, since worker and database are busy with it each time that
-one of theirs comes. So in company it is stored in steps, at a pace above its own limits; alone it is stored as fast as
-it can be. Invariant: the pace is a multiple of what the tenant may send, so it catches up, and a tenant with large
-limits is held back by nothing.
+one of theirs comes. So in company it is stored in steps, at a pace that they do not notice; alone it is stored as fast
+as it can be. Invariant: who is not behind is held back by nothing, and so is everybody while nobody else is there.
 """
 
 from typing import Generic, NamedTuple, TypeVar
 
 from sluice_core.limits import Limits
+from sluice_worker.pace import MOST, Pace
 
-PACE = 1.5
-"""Times what the limits let a tenant send: a burst saved up in ten seconds is stored within twenty."""
 COMPANY_SECONDS = 1.0
 """Who had a turn within so long is likely to have another soon."""
 _STEP_SECONDS = 0.01
-_LEAST_RECORDS = 32
+LEAST_RECORDS = 32
 """Fewer cost the database nearly as much."""
 
 Key = TypeVar("Key")
@@ -33,10 +31,10 @@ class Step(NamedTuple):
         return records / self.per_second
 
 
-def step_of(limits: Limits) -> Step:
-    """The step of a tenant with these limits."""
-    per_second = PACE * limits.records_per_second
-    return Step(max(_LEAST_RECORDS, int(per_second * _STEP_SECONDS)), per_second)
+def step_of(limits: Limits, times_limit: float = MOST) -> Step:
+    """The step of a tenant with these limits, at a pace of so many times what they let it send."""
+    records = max(LEAST_RECORDS, int(MOST * limits.records_per_second * _STEP_SECONDS))
+    return Step(records, times_limit * limits.records_per_second)
 
 
 class Company(Generic[Key]):
@@ -45,13 +43,18 @@ class Company(Generic[Key]):
     def __init__(self) -> None:
         self._prompt: dict[Key, float] = {}
         """When each last had a turn; the oldest comes first."""
+        self._pace = Pace()
+
+    def noticed(self, seconds: float, now: float) -> None:
+        """A small turn of a tenant that is not behind took so long, from its call until it was stored."""
+        self._pace.noticed(seconds, now)
 
     def step(self, key: Key, waiting: int, limits: Limits, now: float) -> Step | None:
         """How to go on with a tenant for whom so many records wait; None: as fast as it can be."""
         self._prompt.pop(key, None)
         while self._prompt and self._prompt[oldest := next(iter(self._prompt))] < now - COMPANY_SECONDS:
             del self._prompt[oldest]
-        step = step_of(limits)
+        step = step_of(limits, self._pace.times_limit)
         if waiting <= step.records:
             self._prompt[key] = now
             return None

@@ -31,7 +31,7 @@ from sluice_worker.settling import Settling
 from sluice_worker.sink import Outcome, Store
 from sluice_worker.slots import Slots
 from sluice_worker.tenant_writer import CONFIRM_SECONDS, TenantWriter, View
-from sluice_worker.turns import Turns
+from sluice_worker.turns import NOTHING, Turns
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +203,7 @@ class Loop:
     def _wait_for_turn(self, key: Batch, batch: list[Item], started: datetime) -> None:
         if not self._may_ask(key):  # before waiting for a place behind calls that hang
             self._park(key[0], batch)
-        elif self._turns.add(key, batch, started):
+        elif self._turns.add(key, batch, started, asyncio.get_running_loop().time()):
             self._call_for_turn(key, 0.0)
 
     def _call_for_turn(self, key: Batch, pause: float) -> None:
@@ -214,20 +214,20 @@ class Loop:
 
     async def _take_turn(self, key: Batch) -> None:
         tenant_id, _ = key
-        batch: list[Item] = []
+        clock, turn = asyncio.get_running_loop().time, NOTHING
         async with self._prepared.of(tenant_id):
             try:
                 async with self._hands.of(tenant_id):
                     config = self._view.tenant(tenant_id)
-                    limits = DEFAULT_LIMITS if config is None else config.limits
-                    batch, since, more, pause = self._turns.begin(key, limits, asyncio.get_running_loop().time())
-                    if more:
-                        self._call_for_turn(key, pause)
-                    prepared = [] if since is None else await self._prepare(key, batch, since)
+                    turn = self._turns.begin(key, DEFAULT_LIMITS if config is None else config.limits, clock())
+                    if turn.more:
+                        self._call_for_turn(key, turn.pause)
+                    prepared = [] if turn.since is None else await self._prepare(key, turn.items, turn.since)
                 if prepared:
                     await self._store(key, prepared)
+                    self._turns.stored(turn, clock())
             except Exception:
-                self._give_up(_messages(batch))
+                self._give_up(_messages(turn.items))
                 raise
 
     async def _prepare(self, key: Batch, batch: list[Item], started: datetime) -> list[Prepared]:

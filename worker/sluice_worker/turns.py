@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
 
 from sluice_core.limits import Limits
-from sluice_worker.company import Company
+from sluice_worker.company import LEAST_RECORDS, Company
 from sluice_worker.handle import Item
 
 MOST_RECORDS = 1024
@@ -30,16 +30,24 @@ class Turn(NamedTuple):
     """Whether something still waits, for which another turn is to be called for."""
     pause: float
     """Seconds until that one may begin."""
+    called: float | None
+    """When it was called for, if it tells how busy everything is: a small one of a tenant that was not behind."""
+
+
+NOTHING = Turn([], None, more=False, pause=0.0, called=None)
+"""What there is before a turn has begun."""
 
 
 class _Queue:
     """What waits of one tenant."""
 
-    __slots__ = ("batches", "records")
+    __slots__ = ("batches", "called", "records")
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
         self.batches: deque[tuple[list[Item], datetime]] = deque()
         self.records = 0
+        self.called: float | None = now
+        """When its first turn was called for; None once that left something behind."""
 
 
 class Turns(Generic[Key]):
@@ -49,12 +57,12 @@ class Turns(Generic[Key]):
         self._waiting: dict[Key, _Queue] = {}
         self._company = Company[Key]()
 
-    def add(self, key: Key, batch: list[Item], since: datetime) -> bool:
+    def add(self, key: Key, batch: list[Item], since: datetime, now: float) -> bool:
         """Have a batch wait; whether a turn is to be called for, since none was that has not begun."""
         queue = self._waiting.get(key)
         called = queue is None
         if queue is None:
-            queue = self._waiting[key] = _Queue()
+            queue = self._waiting[key] = _Queue(now)
         queue.batches.append((batch, since))
         queue.records += len(batch)
         return called
@@ -63,7 +71,7 @@ class Turns(Generic[Key]):
         """The next turn of a tenant with these limits; empty when what waited was forgotten. `now` in seconds."""
         queue = self._waiting.get(key)
         if queue is None:
-            return Turn([], None, more=False, pause=0.0)
+            return NOTHING
         step = self._company.step(key, queue.records, limits, now)
         most = MOST_RECORDS if step is None else min(step.records, MOST_RECORDS)
         items: list[Item] = []
@@ -77,9 +85,18 @@ class Turns(Generic[Key]):
             else:
                 batches.popleft()
         queue.records -= len(items)
-        if not batches:
+        if batches:
+            queue.called = None
+        else:
             del self._waiting[key]
-        return Turn(items, since, more=bool(batches), pause=0.0 if step is None else step.pause(len(items)))
+        called = queue.called if len(items) <= LEAST_RECORDS else None
+        pause = 0.0 if step is None else step.pause(len(items))
+        return Turn(items, since, more=bool(batches), pause=pause, called=called)
+
+    def stored(self, turn: Turn, now: float) -> None:
+        """A turn is over, and what was in it is stored."""
+        if turn.called is not None:
+            self._company.noticed(now - turn.called, now)
 
     def forget(self) -> None:
         """What waits has no turn any more: somebody else will have it."""

@@ -1,0 +1,49 @@
+"""How fast those who are behind may go on without the others noticing: pure.
+
+As a background transfer yields on a network: nobody knows how busy database, broker and cores are with everybody's work,
+but turns that take longer than usual say that they are too busy. Then who is behind goes slower, and otherwise faster
+again. Invariants: the pace stays between `LEAST` and `MOST`; and nobody is held back for ever, since what lasts becomes
+usual.
+"""
+
+LEAST = 0.25
+"""Times what the limits let a tenant send."""
+MOST = 1.5
+"""Times the same: a burst saved up in ten seconds is stored within twenty."""
+_LOOK_SECONDS = 0.25
+_LEAST_TURNS = 5
+"""Fewer say little about a quarter of a second; then the look is a longer one."""
+_NOTICED = 1.3
+"""Times the usual mean: alone, means of a quarter of a second differ by less (docs/decisions/0022)."""
+_SLOWER = 0.8
+_FASTER = 0.05
+_DRIFT = 0.008
+"""A second, by which what is usual rises while everything takes longer: twice as long is usual after a minute and a half."""
+
+
+class Pace:
+    """What the turns of those who are not behind say about it."""
+
+    def __init__(self) -> None:
+        self.times_limit = MOST
+        self._seconds = 0.0
+        self._turns = 0
+        self._looked: float | None = None
+        self._usual: float | None = None
+
+    def noticed(self, seconds: float, now: float) -> None:
+        """A turn of a tenant that is not behind took so long, from when it was called for until it was stored."""
+        if self._looked is None:
+            self._looked = now
+        self._seconds += seconds
+        self._turns += 1
+        passed = now - self._looked
+        if passed < _LOOK_SECONDS or self._turns < _LEAST_TURNS:
+            return
+        mean = self._seconds / self._turns
+        usual = mean if self._usual is None else min(mean, self._usual * (1 + _DRIFT * min(passed, 1.0)))
+        self._seconds, self._turns, self._looked, self._usual = 0.0, 0, now, usual
+        if mean > _NOTICED * usual:
+            self.times_limit = max(LEAST, self.times_limit * _SLOWER)
+        else:
+            self.times_limit = min(MOST, self.times_limit + _FASTER)
