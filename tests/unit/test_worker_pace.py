@@ -73,6 +73,13 @@ def test_one_stall_costs_one_notch_and_not_more() -> None:
     assert pace.times_limit == MOST
 
 
+def test_turns_too_short_to_be_measured_make_nothing_else_look_long() -> None:
+    pace = Pace()
+    end = _turns(pace, 5, takes=0.0)
+    _turns(pace, 5, takes=0.001, begin=end)
+    assert pace.times_limit == MOST
+
+
 def test_a_pause_of_the_calm_tenant_says_nothing() -> None:
     pace = Pace()
     end = _turns(pace, 5, takes=USUAL)

@@ -9,6 +9,7 @@ its outcome.
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -203,7 +204,7 @@ class Loop:
     def _wait_for_turn(self, key: Batch, batch: list[Item], started: datetime) -> None:
         if not self._may_ask(key):  # before waiting for a place behind calls that hang
             self._park(key[0], batch)
-        elif self._turns.add(key, batch, started, asyncio.get_running_loop().time()):
+        elif self._turns.add(key, batch, started, time.monotonic()):
             self._call_for_turn(key, 0.0)
 
     def _call_for_turn(self, key: Batch, pause: float) -> None:
@@ -213,19 +214,18 @@ class Loop:
             self._spawn(partial(self._take_turn, key), ())
 
     async def _take_turn(self, key: Batch) -> None:
-        tenant_id, _ = key
-        clock, turn = asyncio.get_running_loop().time, NOTHING
+        (tenant_id, _), turn = key, NOTHING
         async with self._prepared.of(tenant_id):
             try:
                 async with self._hands.of(tenant_id):
                     config = self._view.tenant(tenant_id)
-                    turn = self._turns.begin(key, DEFAULT_LIMITS if config is None else config.limits, clock())
+                    turn = self._turns.begin(key, DEFAULT_LIMITS if config is None else config.limits, time.monotonic())
                     if turn.more:
                         self._call_for_turn(key, turn.pause)
                     prepared = [] if turn.since is None else await self._prepare(key, turn.items, turn.since)
                 if prepared:
                     await self._store(key, prepared)
-                    self._turns.stored(turn, clock())
+                    self._turns.stored(turn, time.monotonic())
             except Exception:
                 self._give_up(_messages(turn.items))
                 raise

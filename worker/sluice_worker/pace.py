@@ -1,16 +1,20 @@
 """How fast those who are behind may go on without the others noticing: pure.
 
-As a background transfer yields on a network: nobody knows how busy database, broker and cores are with everybody's work,
-but turns that take longer than usual say that they are too busy. Then who is behind goes slower, and otherwise faster
-again. Invariants: the pace stays between `LEAST` and `MOST`; and nobody is held back for ever, since what lasts becomes
-usual.
+As a background transfer yields on a network: nobody knows how busy database, broker and cores are with everybody's
+work, but turns that take longer than usual say that they are too busy. Then who is behind goes slower, and otherwise
+faster again. Invariants: the pace stays between `LEAST` and `MOST`; and nobody is held back for ever, since what lasts
+becomes usual.
 """
+
+import math
 
 LEAST = 0.25
 """Times what the limits let a tenant send."""
 MOST = 1.5
 """Times the same: a burst saved up in ten seconds is stored within twenty."""
 _LOOK_SECONDS = 0.25
+_LEAST_SECONDS = 0.001
+"""What is usual is never less: nobody notices a fraction of a millisecond more."""
 _LEAST_TURNS = 5
 """Fewer say little about a quarter of a second; then the look is a longer one."""
 _NOTICED = 1.3
@@ -18,7 +22,7 @@ _NOTICED = 1.3
 _SLOWER = 0.8
 _FASTER = 0.05
 _DRIFT = 0.008
-"""A second, by which what is usual rises while everything takes longer: twice as long is usual after a minute and a half."""
+"""A second, by which what is usual rises meanwhile: what takes twice as long for good is noticed for a minute."""
 
 
 class Pace:
@@ -29,7 +33,7 @@ class Pace:
         self._seconds = 0.0
         self._turns = 0
         self._looked: float | None = None
-        self._usual: float | None = None
+        self._usual = math.inf
 
     def noticed(self, seconds: float, now: float) -> None:
         """A turn of a tenant that is not behind took so long, from when it was called for until it was stored."""
@@ -41,7 +45,7 @@ class Pace:
         if passed < _LOOK_SECONDS or self._turns < _LEAST_TURNS:
             return
         mean = self._seconds / self._turns
-        usual = mean if self._usual is None else min(mean, self._usual * (1 + _DRIFT * min(passed, 1.0)))
+        usual = max(_LEAST_SECONDS, min(mean, self._usual * (1 + _DRIFT * min(passed, 1.0))))
         self._seconds, self._turns, self._looked, self._usual = 0.0, 0, now, usual
         if mean > _NOTICED * usual:
             self.times_limit = max(LEAST, self.times_limit * _SLOWER)
