@@ -195,6 +195,7 @@ class EmbeddedStack:
         while True:
             await asyncio.sleep(_REFRESH_SECONDS)
             try:
+                self._write_endpoints()  # first: parts are started again while the broker is away, too
                 # A lane that no tenant takes any more has to be finished all the same before its stream can go.
                 there = lanes_of(await list_streams(self.rights.broker)) - self._idle_lanes
                 wanted = self._wanted_lanes() | there
@@ -203,12 +204,11 @@ class EmbeddedStack:
                 for lane in self.workers.keys() - wanted - there:
                     await end(self._supervision.pop(self.workers[lane].name))
                     await self.workers.pop(lane).stop()
-                self._write_endpoints()
             except (SluiceError, OSError) as error:
                 log.warning("the stack could not follow its tenants", extra={"error": str(error)})
 
     def _supervise(self, server: Server) -> None:
-        self._supervision[server.name] = asyncio.create_task(supervise(server, lambda _: self._write_endpoints()))
+        self._supervision[server.name] = asyncio.create_task(supervise(server))
 
     def _write_endpoints(self) -> None:
         endpoints = self.endpoints

@@ -5,7 +5,6 @@ Invariant: a server is only restarted while it is supervised; stopping it on pur
 
 import asyncio
 import logging
-from collections.abc import Callable
 
 from sluice_core.errors import SluiceError
 from sluice_local.server import Server
@@ -16,8 +15,8 @@ _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 
 
-async def supervise(server: Server, restarted: Callable[[Server], None]) -> None:
-    """Start `server` again whenever it ends; calls `restarted` after each new start. Ends when cancelled."""
+async def supervise(server: Server) -> None:
+    """Start `server` again whenever it ends. Ends when cancelled, and by nothing else."""
     pause = _FIRST_PAUSE_SECONDS
     while True:
         code = await server.process.wait()
@@ -26,10 +25,9 @@ async def supervise(server: Server, restarted: Callable[[Server], None]) -> None
             await asyncio.sleep(pause)
             try:
                 await server.start()
-            # Also what setting it up raises, when it dies in the middle of that.
-            except SluiceError as error:
+            # Also what setting it up raises, when it dies in the middle of that; and a disk may be full for a while.
+            except (SluiceError, OSError) as error:
                 log.warning("a part could not be started", extra={"name_of_part": server.name, "error": str(error)})
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             else:
                 pause = _FIRST_PAUSE_SECONDS
-                restarted(server)

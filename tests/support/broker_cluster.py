@@ -96,7 +96,7 @@ async def running_on_three_brokers(folder: Path) -> AsyncIterator[tuple[Sluice, 
         )
         await asyncio.gather(*starting)
         for server in servers.values():
-            stack.push_async_callback(end, asyncio.create_task(supervise(server, lambda _: None)))
+            stack.push_async_callback(end, asyncio.create_task(supervise(server)))
         cluster = Cluster(sluice, {names[0]: sluice.stack.servers.nats, **servers})
         provisioner = sluice.stack.rights.provisioner
         provisioner.platform = msgspec.structs.replace(provisioner.platform, replicas=REPLICAS)

@@ -79,7 +79,7 @@ async def running_on_three_databases(folder: Path) -> AsyncIterator[tuple[Sluice
             )
             stack.push_async_callback(member.kill)
             await member.start()
-            stack.push_async_callback(end, asyncio.create_task(supervise(member, lambda _: None)))
+            stack.push_async_callback(end, asyncio.create_task(supervise(member)))
             servers[f"{HOST}:{member.port}"] = member
         made = ReplicaSet(sluice, servers)
         members = [{"_id": number, "host": host} for number, host in enumerate(servers)]
