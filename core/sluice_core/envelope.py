@@ -26,7 +26,7 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     attributes: dict[str, Any] | None = None
 
 
-class Submission(msgspec.Struct, array_like=True):
+class Submission(msgspec.Struct, array_like=True, gc=False):
     """The records of one request that travel in one envelope."""
 
     tenant_id: str

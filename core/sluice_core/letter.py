@@ -57,7 +57,7 @@ class StoredLetter(msgspec.Struct, frozen=True):
 
 def version_text(version: Version) -> str:
     """The header's form of a version."""
-    return ".".join(str(part) for part in version)
+    return ".".join(str(part) for part in version.numbers())
 
 
 def pick_out(submission: Submission, chosen: Sequence[int], versions: Sequence[Version]) -> Submission:

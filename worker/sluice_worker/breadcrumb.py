@@ -66,7 +66,7 @@ class Breadcrumb:
 
     def begin(self, versions: Sequence[Version]) -> None:
         """Note these records, at most NOTE_RECORDS, before native code sees them."""
-        packed = array("Q", chain.from_iterable(versions)).tobytes()
+        packed = array("Q", chain.from_iterable(version.numbers() for version in versions)).tobytes()
         self._memory[_NOTE : _NOTE + len(packed)] = packed
         self._memory[8:_NOTE] = _COUNT.pack(len(versions))
 
@@ -112,7 +112,7 @@ class _Places:
         free: list[int] = []
         for place in range(number):
             version = Version(*_VERSION.unpack_from(memory, start + place * _VERSION.size))
-            if any(version):
+            if any(version.numbers()):
                 self._place[version] = place
             else:
                 free.append(place)
@@ -131,7 +131,7 @@ class _Places:
             self.remove(next(iter(self._place)))
         place = self._free.pop()
         self._place[version] = place
-        self._write(place, _VERSION.pack(*version))
+        self._write(place, _VERSION.pack(*version.numbers()))
 
     def remove(self, version: Version) -> None:
         place = self._place.pop(version, None)

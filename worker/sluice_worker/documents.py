@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+import msgspec
+
 from sluice_core.edge.store import encode_fields, join_document
 from sluice_core.envelope import Record, Submission, encode_content
 from sluice_core.errors import Unencodable
@@ -53,17 +55,14 @@ class Failure(NamedTuple):
     """Never holds data of the record."""
 
 
-class Prepared:
+class Prepared(msgspec.Struct, gc=False, eq=False):
     """A record ready to be written, or the reason why it never can be."""
 
-    __slots__ = ("content_hash", "document", "failure", "item", "log_id")
-
-    def __init__(self, item: Item, log_id: str, content_hash: str, document: bytes, failure: Failure | None) -> None:
-        self.item = item
-        self.log_id = log_id
-        self.content_hash = content_hash
-        self.document = document
-        self.failure = failure
+    item: Item
+    log_id: str
+    content_hash: str
+    document: bytes
+    failure: Failure | None
 
 
 class Preparer:
