@@ -27,8 +27,11 @@ def tune_collector() -> None:
 async def collect_regularly() -> None:
     """Run for ever beside a server whose libraries make cycles; by counting alone they would be found after hours.
 
-    What a burst took and is free again goes back to the system then, too.
+    What a burst took and is free again goes back to the system then, too. What the server was made of until now is
+    kept for good and not looked at either.
     """
+    gc.collect()
+    gc.freeze()
     while True:
         await asyncio.sleep(COLLECT_SECONDS)
         gc.collect()

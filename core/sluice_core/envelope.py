@@ -6,7 +6,7 @@ defaults, so old workers read new envelopes and new workers old ones. Invariant:
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -59,7 +59,7 @@ class Submission(msgspec.Struct, array_like=True, gc=False):
         return count_ids(int.from_bytes(self.base_id) + self.first)
 
 
-class Envelope(NamedTuple):
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """One JetStream message: everything a lane had ready when a commit began."""
 
     submissions: list[Submission]

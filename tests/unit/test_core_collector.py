@@ -38,12 +38,13 @@ class _Retry:
 
 def test_what_a_retry_leaves_behind_goes_within_seconds(tuned: None) -> None:
     async def main() -> None:
+        collecting = asyncio.create_task(collect_regularly())
+        await asyncio.sleep(0)
         retry = _Retry()
         retry.run()
         left = weakref.ref(retry)
         del retry
         assert left() is not None, "nothing else finds it so soon"
-        collecting = asyncio.create_task(collect_regularly())
         await asyncio.sleep(COLLECT_SECONDS + 0.1)
         assert left() is None
         collecting.cancel()

@@ -35,7 +35,7 @@ def test_what_is_no_delivery_is_none(reply: str) -> None:
 def test_numbers_of_any_size_are_read(delivered: int, sequence: int, time: int) -> None:
     read = _read(f"$JS.ACK.S.workers.{delivered}.{sequence}.1.{time}.0")
     assert read is not None
-    assert read[2:] == ("S", delivered, sequence, time)
+    assert (read.stream, read.delivered, read.sequence, read.time) == ("S", delivered, sequence, time)
 
 
 # -- the open request ------------------------------------------------------------------------------------------------

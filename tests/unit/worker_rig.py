@@ -46,7 +46,9 @@ class FakeLetters:
 
     def records(self, subject: str) -> list[str]:
         """The ids in all letters under a subject."""
-        parts = [part for at, _, payload in self.letters if at == subject for part in decode_envelope(payload)[0]]
+        parts = [
+            part for at, _, payload in self.letters if at == subject for part in decode_envelope(payload).submissions
+        ]
         return [part.log_id(position) for part in parts for position in range(len(part.records))]
 
 

@@ -8,7 +8,6 @@ message it brought is handed out or given back.
 import asyncio
 from collections import deque
 from contextlib import suppress
-from typing import NamedTuple
 
 import msgspec
 from nats.aio.subscription import Subscription
@@ -26,7 +25,7 @@ _ACK = b"+ACK"
 _NAK = b"-NAK"
 
 
-class Delivery(NamedTuple):
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     """One delivered message and where it stands in the stream."""
 
     payload: bytes
