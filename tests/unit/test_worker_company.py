@@ -1,11 +1,13 @@
 """Who is behind goes in steps while others share the worker with it, and as fast as it can when nobody does."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice_core.limits import DEFAULT_LIMITS, Limits
-from sluice_worker.company import COMPANY_SECONDS, LEAST_RECORDS, Company, step_of
+from sluice_worker.company import COMPANY_SECONDS, LEAST_RECORDS, LONGEST_PAUSE_SECONDS, Company, step_of
 from sluice_worker.pace import MOST
 from sluice_worker.turns import MOST_RECORDS
 
@@ -59,6 +61,23 @@ def test_while_the_others_turns_take_longer_than_usual_the_pace_is_slower() -> N
     assert step is not None
     assert step.records == STEP.records
     assert step.per_second < SMALL.records_per_second
+
+
+def test_the_less_room_is_left_the_faster_who_is_behind_goes_until_nobody_is_held_back() -> None:
+    company = _company_of_a_calm_tenant()
+    for number in range(400):
+        company.noticed(0.002 if number < 100 else 0.004, now=number / 100)
+    company.step("calm", 1, SMALL, now=4.0)
+    steps = [company.step("flood", 20_000, SMALL, now=4.0, full=share / 100) for share in range(101)]
+    paces = [math.inf if step is None else step.per_second for step in steps]
+    assert paces == sorted(paces)
+    assert paces[0] == paces[50] < SMALL.records_per_second
+    assert paces[74] > SMALL.records_per_second
+    assert paces[75] == math.inf
+
+
+def test_with_the_smallest_limits_a_step_is_at_most_a_second_away() -> None:
+    assert step_of(Limits(records_per_second=1)).pause(LEAST_RECORDS) == LONGEST_PAUSE_SECONDS
 
 
 @pytest.mark.parametrize("records", [1, 32, 1024])

@@ -6,8 +6,9 @@ import pytest
 
 from sluice_core.envelope import Record
 from sluice_core.errors import StoreUnavailable
-from sluice_core.limits import MIB
+from sluice_core.limits import MIB, Limits
 from sluice_core.tenant import RedactionConfig
+from sluice_worker.company import LONGEST_PAUSE_SECONDS
 from sluice_worker.in_flight import HEARTBEAT_SECONDS
 from sluice_worker.loop import WRITES_PER_TENANT
 from unit.fakes import config, delivery, envelope, submission
@@ -447,3 +448,20 @@ def test_what_one_tenant_cannot_be_rid_of_keeps_nobody_behind_it() -> None:
         assert sorted(worker.lane.acknowledged) == list(range(1, 102))
 
     work(scenario)
+
+
+def test_what_is_held_back_in_company_leaves_room_for_what_others_send() -> None:
+    """More of one tenant than the worker has room for, which at its pace would take ten seconds."""
+
+    async def scenario(worker: Worker) -> None:
+        worker.send(1, part("prompt", tenant_id="beta"))
+        for sequence in range(2, 52):
+            worker.send(sequence, part(*(f"{sequence}-{place}" for place in range(10)), text="x" * 10_000))
+        worker.send(52, part("late", tenant_id="beta"))
+        await asyncio.sleep(2 * LONGEST_PAUSE_SECONDS)
+        assert worker.ids("beta") == {"prompt", "late"}
+        await asyncio.sleep(20)
+        assert len(worker.ids()) == 500
+
+    small = Limits(records_per_second=10)
+    work(scenario, config(limits=small), config("beta", limits=small), in_flight_bytes=4 * MIB)

@@ -76,6 +76,11 @@ class InFlight:
         """Whether the message is still held: one that is not will come again, or is finished."""
         return message in self._messages
 
+    @property
+    def full(self) -> float:
+        """How much of the room is in use, of 1."""
+        return max(self._bytes / self._most_bytes, len(self._messages) / MOST_MESSAGES)
+
     async def room(self) -> int:
         """Wait until there is room; returns for how many bytes."""
         while self._bytes >= self._most_bytes or len(self._messages) >= MOST_MESSAGES:

@@ -218,8 +218,8 @@ class Loop:
         async with self._prepared.of(tenant_id):
             try:
                 async with self._hands.of(tenant_id):
-                    config = self._view.tenant(tenant_id)
-                    turn = self._turns.begin(key, DEFAULT_LIMITS if config is None else config.limits, time.monotonic())
+                    limits = DEFAULT_LIMITS if (config := self._view.tenant(tenant_id)) is None else config.limits
+                    turn = self._turns.begin(key, limits, time.monotonic(), self._in_flight.full)
                     if turn.more:
                         self._call_for_turn(key, turn.pause)
                     prepared = [] if turn.since is None else await self._prepare(key, turn.items, turn.since)

@@ -2,8 +2,9 @@
 
 As a background transfer yields on a network: nobody knows how busy database, broker and cores are with everybody's
 work, but turns that take longer than usual say that they are too busy. Then who is behind goes slower, and otherwise
-faster again. Invariants: the pace stays between `LEAST` and `MOST`; and nobody is held back for ever, since what lasts
-becomes usual.
+faster again. But what is held back takes room, and a worker without room takes in nobody's records: the less is left,
+the faster who is behind goes at least. Invariants: the pace stays between `LEAST` and `MOST`; and nobody is held back
+for ever, since what lasts becomes usual.
 """
 
 import math
@@ -12,6 +13,8 @@ LEAST = 0.25
 """Times what the limits let a tenant send."""
 MOST = 1.5
 """Times the same: a burst saved up in ten seconds is stored within twenty."""
+_HALF, _CROWDED = 0.5, 0.75
+"""Of the worker's room. Between them is the pace at which as much goes as comes."""
 _LOOK_SECONDS = 0.25
 _LEAST_SECONDS = 0.001
 """What is usual is never less: nobody notices a fraction of a millisecond more."""
@@ -23,6 +26,16 @@ _SLOWER = 0.8
 _FASTER = 0.05
 _DRIFT = 0.008
 """A second, by which what is usual rises meanwhile: what takes twice as long for good is noticed for a minute."""
+
+
+def least(full: float) -> float:
+    """The slowest pace, times the limits, while so much of the worker's room is in use: up to half of it `LEAST`.
+
+    Beyond three quarters it is infinite: nobody is held back any more.
+    """
+    if full >= _CROWDED:
+        return math.inf
+    return LEAST + (MOST - LEAST) * max(0.0, full - _HALF) / (_CROWDED - _HALF)
 
 
 class Pace:

@@ -67,12 +67,15 @@ class Turns(Generic[Key]):
         queue.records += len(batch)
         return called
 
-    def begin(self, key: Key, limits: Limits, now: float) -> Turn:
-        """The next turn of a tenant with these limits; empty when what waited was forgotten. `now` in seconds."""
+    def begin(self, key: Key, limits: Limits, now: float, full: float = 0.0) -> Turn:
+        """The next turn of a tenant with these limits; empty when what waited was forgotten.
+
+        `now` in seconds; `full` is how much of the worker's room is in use, of 1.
+        """
         queue = self._waiting.get(key)
         if queue is None:
             return NOTHING
-        step = self._company.step(key, queue.records, limits, now)
+        step = self._company.step(key, queue.records, limits, now, full)
         most = MOST_RECORDS if step is None else min(step.records, MOST_RECORDS)
         items: list[Item] = []
         batches = queue.batches
