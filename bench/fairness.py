@@ -2,7 +2,8 @@
 
 The calm tenant sends single records at a steady pace; its times are taken from just before the request to the 202, and
 to the change stream's event. Alone, and while another tenant offers ten times its quota, and while a third one uses a
-quota that is larger than what the worker stores; in turn, in several rounds, since one stall of a disk decides a p99.
+quota that is larger than what the worker stores; in turn, in several rounds, since one stall of a disk decides a p99
+(TMPDIR=/dev/shm leaves the disk out).
 Before each phase the lane is empty. What a quota allows at once, its burst, comes in at the beginning, so what follows
 is shown apart as well. Exit 0 when the median p99s are at most twice those of the calm phases, for the flood above
 the quota, its burst included; the other is shown and judged by nobody, unless it is asked for by name.

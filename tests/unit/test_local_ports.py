@@ -12,9 +12,7 @@ from sluice_local.ports import FILE_NAME, HOST, Ports, free_port, is_free
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    with socket.socket() as listener:
-        listener.bind((HOST, free_port()))
-        listener.listen()
+    with occupy(free_port()) as listener:
         yield listener.getsockname()[1]
 
 
