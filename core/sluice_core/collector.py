@@ -13,22 +13,20 @@ import gc
 from sluice_core.allocator import give_back
 
 COLLECT_SECONDS = 10.0
-"""Each lost connection may leave megabytes; looking takes milliseconds, since what was imported is frozen."""
+"""Each lost connection may leave megabytes; looking takes milliseconds, since what the server is made of is frozen."""
 _YOUNG, _MIDDLE, _OLD = 20_000, 20, 50
 
 
 def tune_collector() -> None:
-    """Call once, after importing and before serving."""
-    gc.collect()
-    gc.freeze()
+    """Call once, before serving."""
     gc.set_threshold(_YOUNG, _MIDDLE, _OLD)
 
 
 async def collect_regularly() -> None:
     """Run for ever beside a server whose libraries make cycles; by counting alone they would be found after hours.
 
-    What a burst took and is free again goes back to the system then, too. What the server was made of until now is
-    kept for good and not looked at either.
+    What a burst took and is free again goes back to the system then, too. What was imported and made until now is
+    kept for good and not looked at.
     """
     gc.collect()
     gc.freeze()

@@ -83,7 +83,7 @@ class InFlight:
 
     async def room(self) -> int:
         """Wait until there is room; returns for how many bytes."""
-        while self._bytes >= self._most_bytes or len(self._messages) >= MOST_MESSAGES:
+        while self.full >= 1:
             self._changed.clear()
             await self._changed.wait()
         return self._most_bytes - self._bytes
